@@ -1,0 +1,36 @@
+// What the engine knows of a link to another host: a number and a few properties.
+
+/// Names one link of a host. The one who owns the links chooses the numbers; each is used once.
+public struct LinkID: Hashable, Sendable, BitwiseCopyable {
+    public let value: UInt32
+    @inlinable public init(_ value: UInt32) { self.value = value }
+}
+
+/// What a link says of itself.
+public struct LinkProperties: Hashable, Sendable {
+    /// The MSS to announce over it (RFC 9293 3.7.1): the largest TCP header plus data it takes, less 20.
+    public var maximumSegmentSize: UInt16
+    /// The maximum segment lifetime (RFC 9293 3.4.2); TIME-WAIT lasts twice as long.
+    public var maximumSegmentLifetime: TimeInterval
+    /// True if the TCP checksum is to be computed for what leaves over it.
+    public var computesChecksum: Bool
+
+    /// The properties of a link.
+    @inlinable public init(
+        maximumSegmentSize: UInt16, maximumSegmentLifetime: TimeInterval, computesChecksum: Bool
+    ) {
+        self.maximumSegmentSize = maximumSegmentSize
+        self.maximumSegmentLifetime = maximumSegmentLifetime
+        self.computesChecksum = computesChecksum
+    }
+}
+
+/// Why a link cannot be had.
+public enum LinkFailure: Error, Hashable, Sendable {
+    /// Nobody listens there.
+    case refused
+    /// There is no way there.
+    case unreachable
+    /// No answer in time: counts as loss.
+    case noAnswer
+}

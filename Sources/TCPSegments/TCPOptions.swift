@@ -1,0 +1,50 @@
+// The options of a TCP header as one trivially copyable value; unknown ones are preserved byte for byte.
+
+/// The options of one segment. Known ones are decoded; all others are kept in `unknown`, in their order.
+public struct TCPOptions: Hashable, Sendable {
+    /// MSS (kind 2), in bytes, if present (RFC 9293 3.7.1).
+    public var maximumSegmentSize: UInt16?
+    /// Window scale (kind 3) as received, if present (RFC 7323 2).
+    public var windowScale: UInt8?
+    /// SACK permitted (kind 4, RFC 2018).
+    public var sackPermitted = false
+    /// Timestamps (kind 8, RFC 7323 3).
+    public var timestamps: Timestamps?
+    /// SACK blocks (kind 5, RFC 2018), at most four.
+    public var sackBlocks = SACKBlocks()
+    /// Options of any other kind, whole (kind, length, data), one after the other.
+    public var unknown = UnknownOptions()
+
+    /// No options.
+    @inlinable public init() {}
+}
+
+/// The timestamps option: TSval and TSecr.
+public struct Timestamps: Hashable, Sendable, BitwiseCopyable {
+    public var value: UInt32
+    public var echoReply: UInt32
+    @inlinable public init(value: UInt32, echoReply: UInt32) {
+        self.value = value
+        self.echoReply = echoReply
+    }
+}
+
+/// Up to four SACK blocks, held inline.
+public struct SACKBlocks: Sendable, BitwiseCopyable {
+    /// How many blocks there are: 0 to 4.
+    public private(set) var count: Int = 0
+    @usableFromInline var storage: InlineArray<4, SequenceRange>
+
+    @inlinable public init() {
+        storage = InlineArray(repeating: SequenceRange(start: SequenceNumber(0), length: 0))
+    }
+}
+
+/// Up to forty bytes of options that this code does not interpret, held inline.
+public struct UnknownOptions: Sendable, BitwiseCopyable {
+    /// How many bytes there are: 0 to 40.
+    public private(set) var count: Int = 0
+    @usableFromInline var storage: InlineArray<40, UInt8>
+
+    @inlinable public init() { storage = InlineArray(repeating: 0) }
+}

@@ -1,0 +1,123 @@
+// What a connection hands to a link: header fields and ranges of reference-counted chunks, so that nothing is copied
+// before the link gathers it.
+
+/// A block of payload memory, shared by a send buffer and the transmissions that carry parts of it. Bytes are written
+/// once, before any transmission refers to them, and never change afterwards.
+public final class Chunk: @unchecked Sendable {
+    // @unchecked Sendable: the bytes of a range are immutable once it is shared, and the rest are constants.
+
+    /// The capacity of a large chunk, in bytes.
+    public static let largeCapacity = 64 * 1024
+
+    /// The first byte; valid for `capacity` bytes as long as the chunk lives.
+    public let base: UnsafeMutableRawPointer
+    /// How many bytes there are.
+    public let capacity: Int
+
+    /// A chunk of `capacity` uninitialised bytes (1 or more).
+    public init(capacity: Int) {
+        precondition(capacity > 0, "a chunk holds at least one byte")
+        base = UnsafeMutableRawPointer.allocate(byteCount: capacity, alignment: 64)
+        self.capacity = capacity
+    }
+
+    deinit { base.deallocate() }
+}
+
+/// A range of bytes in one chunk.
+public struct ChunkRange: Sendable {
+    public let chunk: Chunk
+    /// Where the range starts in the chunk.
+    public var offset: Int
+    /// How many bytes it covers.
+    public var count: Int
+
+    /// `count` bytes from `offset` on; both are checked against the chunk's capacity.
+    @inlinable public init(_ chunk: Chunk, offset: Int, count: Int) {
+        precondition(offset >= 0 && count >= 0 && offset <= chunk.capacity - count, "a range outside of its chunk")
+        self.chunk = chunk
+        self.offset = offset
+        self.count = count
+    }
+
+    /// The bytes; valid as long as the chunk lives.
+    @inlinable public var bytes: UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(start: chunk.base + offset, count: count)
+    }
+}
+
+/// Payload as a list of chunk ranges. One range, the usual case, needs no allocation.
+public struct Payload: Sendable {
+    /// The first range; nil if there is no payload.
+    public private(set) var first: ChunkRange?
+    /// The ranges after the first.
+    public private(set) var rest: [ChunkRange] = []
+    /// Bytes in all ranges.
+    public private(set) var count: Int = 0
+
+    /// No payload.
+    @inlinable public init() {}
+
+    /// Appends a range; an empty one is ignored.
+    public mutating func append(_ range: ChunkRange) {
+        guard range.count > 0 else { return }
+        count += range.count
+        if first == nil { first = range } else { rest.append(range) }
+    }
+
+    /// Calls `body` with the bytes of each range in order.
+    @inlinable public func forEachRange(_ body: (ChunkRange) throws -> Void) rethrows {
+        if let first { try body(first) }
+        for range in rest { try body(range) }
+    }
+
+    /// Copies `count` bytes from position `offset` on to `destination`, which has room for them. Used by the simulator,
+    /// tests and links that need contiguous bytes.
+    public func copyBytes(from offset: Int, count: Int, to destination: UnsafeMutableRawPointer) {
+        precondition(offset >= 0 && count >= 0 && offset + count <= self.count, "a copy outside of the payload")
+        var skip = offset
+        var written = 0
+        forEachRange { range in
+            guard written < count else { return }
+            if skip >= range.count {
+                skip -= range.count
+                return
+            }
+            let n = min(range.count - skip, count - written)
+            (destination + written).copyMemory(from: range.chunk.base + range.offset + skip, byteCount: n)
+            written += n
+            skip = 0
+        }
+    }
+}
+
+/// One or more segments of a connection that differ only in sequence number and payload, as segmentation offload wants
+/// them: segment i carries bytes [i * segmentSize, …) of the payload. PSH and FIN belong to the last segment only.
+public struct Transmission: Sendable {
+    /// The first segment's header.
+    public var header: SegmentHeader
+    public var payload: Payload
+    /// Payload bytes in each segment but the last; 1 or more.
+    public var segmentSize: Int
+
+    /// A transmission of `payload` cut into segments of `segmentSize` bytes.
+    @inlinable public init(header: SegmentHeader, payload: Payload = Payload(), segmentSize: Int = 1) {
+        precondition(segmentSize > 0, "segments of no bytes")
+        self.header = header
+        self.payload = payload
+        self.segmentSize = segmentSize
+    }
+
+    /// How many segments these are: at least one.
+    @inlinable public var segmentCount: Int { payload.count == 0 ? 1 : (payload.count + segmentSize - 1) / segmentSize }
+
+    /// The header of segment `index` (0 ..< segmentCount) and the range of the payload it carries.
+    public func segment(_ index: Int) -> (header: SegmentHeader, payloadOffset: Int, payloadCount: Int) {
+        let start = index * segmentSize
+        let end = min(start + segmentSize, payload.count)
+        var header = self.header
+        header.sequenceNumber = header.sequenceNumber + UInt32(truncatingIfNeeded: start)
+        if end < payload.count { header.controlBits.subtract([.psh, .fin]) }
+        return (header, start, end - start)
+    }
+}
