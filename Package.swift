@@ -12,6 +12,7 @@ let package = Package(
     ],
     targets: [
         .target(name: "TCPSegments", swiftSettings: strict),
+        .target(name: "CLinux"),
         .target(name: "ControlRecords"),
     ]
 )

@@ -20,7 +20,7 @@ public struct ControlBits: OptionSet, Hashable, Sendable, BitwiseCopyable {
 }
 
 /// The header of one TCP segment, without its payload.
-public struct SegmentHeader: Hashable, Sendable {
+public struct SegmentHeader: Sendable {
     /// Ports in host order.
     public var sourcePort: UInt16
     public var destinationPort: UInt16

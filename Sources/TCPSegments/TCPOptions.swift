@@ -1,7 +1,7 @@
 // The options of a TCP header as one trivially copyable value; unknown ones are preserved byte for byte.
 
 /// The options of one segment. Known ones are decoded; all others are kept in `unknown`, in their order.
-public struct TCPOptions: Hashable, Sendable {
+public struct TCPOptions: Sendable {
     /// MSS (kind 2), in bytes, if present (RFC 9293 3.7.1).
     public var maximumSegmentSize: UInt16?
     /// Window scale (kind 3) as received, if present (RFC 7323 2).
@@ -47,4 +47,17 @@ public struct UnknownOptions: Sendable, BitwiseCopyable {
     @usableFromInline var storage: InlineArray<40, UInt8>
 
     @inlinable public init() { storage = InlineArray(repeating: 0) }
+}
+
+extension TCPOptions {
+    /// Bytes these options take in a header, padded to a multiple of four: 0 to 40.
+    @inlinable public var encodedLength: Int {
+        var length = unknown.count
+        if maximumSegmentSize != nil { length += 4 }
+        if windowScale != nil { length += 3 }
+        if sackPermitted { length += 2 }
+        if timestamps != nil { length += 10 }
+        if sackBlocks.count > 0 { length += 2 + 8 * sackBlocks.count }
+        return min((length + 3) & ~3, 40)
+    }
 }
