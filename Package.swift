@@ -12,6 +12,15 @@ let package = Package(
     ],
     targets: [
         .target(name: "TCPSegments", swiftSettings: strict),
+        .target(
+            name: "TCPEngine",
+            dependencies: [
+                "TCPSegments",
+                .product(name: "DequeModule", package: "swift-collections"),
+                .product(name: "HeapModule", package: "swift-collections"),
+            ],
+            swiftSettings: strict),
+        .testTarget(name: "TCPEngineTests", dependencies: ["TCPEngine", "TCPSegments"], swiftSettings: strict),
         .target(name: "CLinux"),
         .target(name: "ControlRecords"),
     ]

@@ -1,0 +1,72 @@
+// Every knob of the engine with its default, its source and, where there is one, Linux's name for it.
+import TCPSegments
+
+/// How one connection behaves.
+public struct ConnectionConfiguration: Sendable {
+    /// Bytes that may wait in the send buffer, unacknowledged ones included: 1 to 16 MiB.
+    public var sendBufferSize = 1 << 20
+    /// Bytes that may wait unread: 1 to 16 MiB. It bounds the window that is announced.
+    public var receiveBufferSize = 1 << 20
+    /// True switches Nagle's algorithm off (TCP_NODELAY).
+    public var noDelay = false
+    /// The smallest retransmission timeout. RFC 6298 2.4 says 1 s; Linux and this project 200 ms.
+    public var minimumRTO = TimeInterval.milliseconds(200)
+    /// The retransmission timeout before the first sample (RFC 6298 2.1).
+    public var initialRTO = TimeInterval.seconds(1)
+    /// The largest retransmission timeout (RFC 6298 2.5 allows 60 s or more; Linux 120 s).
+    public var maximumRTO = TimeInterval.seconds(120)
+    /// How long an ACK may wait for company (RFC 1122 4.2.3.2: below 500 ms; Linux 40 ms).
+    public var delayedAck = TimeInterval.milliseconds(40)
+    /// Retransmissions of a SYN before giving up (tcp_syn_retries).
+    public var synRetries = 6
+    /// Retransmissions of a SYN-ACK before giving up (tcp_synack_retries).
+    public var synAckRetries = 5
+    /// Retransmissions of data or FIN before giving up (tcp_retries2).
+    public var dataRetries = 15
+    /// Whether the window scale option is offered (RFC 7323 2).
+    public var windowScaling = true
+    /// How long a closed socket waits in FIN-WAIT-2 for the peer's FIN (tcp_fin_timeout).
+    public var finWait2Timeout = TimeInterval.seconds(60)
+
+    /// The defaults.
+    public init() {}
+
+    /// The largest buffer there is.
+    public static let maximumBufferSize = 16 << 20
+
+    /// This configuration with each value moved into its range.
+    var clamped: ConnectionConfiguration {
+        var c = self
+        c.sendBufferSize = min(max(c.sendBufferSize, 1), Self.maximumBufferSize)
+        c.receiveBufferSize = min(max(c.receiveBufferSize, 1), Self.maximumBufferSize)
+        c.minimumRTO = max(c.minimumRTO, .milliseconds(1))
+        c.maximumRTO = max(c.maximumRTO, c.minimumRTO)
+        c.initialRTO = min(max(c.initialRTO, c.minimumRTO), c.maximumRTO)
+        c.delayedAck = min(max(c.delayedAck, .zero), .milliseconds(500))
+        return c
+    }
+
+    /// The smallest shift that lets 16 bits express the whole receive buffer (RFC 7323 2.3).
+    var windowScale: WindowScale {
+        var shift: UInt8 = 0
+        while shift < 14, (0xFFFF << Int(shift)) < receiveBufferSize { shift += 1 }
+        return WindowScale(clamping: shift)
+    }
+}
+
+/// How a host behaves.
+public struct HostConfiguration: Sendable {
+    /// The configuration of connections that bring none of their own.
+    public var connection = ConnectionConfiguration()
+    /// Connections, half-open ones and TIME-WAIT records together.
+    public var maximumConnections = 1 << 21
+    /// The ports chosen for unbound sockets (RFC 6335: 49152..65535).
+    public var ephemeralPorts: ClosedRange<UInt16> = 49152...65535
+    /// Replaces the links' maximum segment lifetime, if set.
+    public var maximumSegmentLifetime: TimeInterval?
+    /// Replaces RFC 6528's choice: for tests near the wraps only.
+    public var initialSequenceNumber: SequenceNumber?
+
+    /// The defaults.
+    public init() {}
+}

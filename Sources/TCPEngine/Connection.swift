@@ -1,0 +1,160 @@
+// One connection of RFC 9293: what it holds, and the face it shows. The rules are in the rooms beside this file.
+import DequeModule
+import TCPSegments
+
+/// A TCP connection without I/O. Segments, time and user calls go in; `poll` gives outputs in the order in which they
+/// came about. The same inputs give the same outputs. `now` must not go backwards.
+///
+/// The rooms: `UserCalls/` (RFC 9293 3.10.1-6), `SegmentArrives/` (3.10.7), `Timeouts/` (3.10.8), `Transmit/`.
+public final class Connection {
+    /// The two ends, this host's first.
+    public let tuple: FourTuple
+    /// The state; only `transition(to:)` changes it.
+    public private(set) var state: State
+    /// Which optional events to emit.
+    public var eventMask: EventMask = []
+    /// For whoever owns the connection, e.g. its socket.
+    public var userData: AnyObject?
+    /// Why the last poll for a transmission yielded none.
+    public internal(set) var holdReason = HoldReason.nothingToSend
+
+    var configuration: ConnectionConfiguration
+    var tcb: TransmissionControlBlock
+    var sendBuffer: SendBuffer
+    var receiveBuffer: ReceiveBuffer
+    var reassembly: Reassembly?
+    var retransmissionQueue = RetransmissionQueue()
+    var recovery = NewRenoRecovery()
+    var congestion: AnyCongestionControl
+    var roundTrip: RoundTripEstimator
+    var timers = TimerTable()
+    var ackPolicy = AckPolicy()
+    var statistics = ConnectionStatistics()
+
+    /// Where the peer's FIN lies, once it is known.
+    var peerFinPosition: StreamOffset?
+    /// The user has closed the sending direction: a FIN follows the last byte.
+    var finQueued = false
+    /// The user has closed the receiving direction: input is acknowledged and discarded.
+    var receivingShutDown = false
+    /// No user is left (RFC 9293 3.10.4 CLOSE): nobody will read.
+    var isOrphan = false
+    /// A SYN or SYN-ACK is to be sent.
+    var synPending = false
+    /// A reset is to be sent, with these numbers.
+    var pendingReset: SegmentHeader?
+    /// A probe of the zero window is to be sent.
+    var probePending = false
+    /// The end of the last segment below full size (Minshall's refinement of Nagle's algorithm).
+    var smallSegmentEnd = StreamOffset.zero
+    /// The user found the send buffer full and wants to hear of room.
+    var wantsWritable = false
+    var timeoutCount = 0
+    var unansweredProbes = 0
+    /// True while the window, not the user, limits sending.
+    var wasWindowLimited = false
+    var isPassive = false
+    var handshakeRetransmitted = false
+    /// Both SYNs carried the window scale option (RFC 7323 2.2).
+    var scalesWindows = false
+    var maximumSegmentLifetime = TimeInterval.seconds(1)
+
+    // What the host keeps for this connection.
+    var link: HostLink?
+    var isQueuedForLink = false
+    var isQueuedForEvents = false
+    var scheduledDeadline: Int64 = .max
+    var isDetached = false
+    weak var listener: Listener?
+    var polledBytes = 0
+
+    private var events = Deque<ConnectionEvent>()
+    private var readableIsQueued = false
+
+    init(
+        tuple: FourTuple, iss: SequenceNumber, configuration: ConnectionConfiguration, pool: ChunkPool
+    ) {
+        self.tuple = tuple
+        self.configuration = configuration.clamped
+        state = .closed
+        tcb = TransmissionControlBlock(send: SendSequence(iss: iss))
+        sendBuffer = SendBuffer(pool: pool)
+        receiveBuffer = ReceiveBuffer(pool: pool)
+        congestion = .newReno(NewReno(segmentSize: 536))
+        roundTrip = RoundTripEstimator(self.configuration)
+    }
+
+    /// When `handleTimeout` is to be called next; nil: not at all.
+    public var nextTimeout: Instant? { timers.next }
+
+    /// The next output that is due, or nil. Events come before the segments that they caused.
+    public func poll(at now: Instant) -> ConnectionOutput? {
+        if let event = nextEvent() { return .event(event) }
+        if let transmission = nextTransmission(at: now) { return .transmit(transmission) }
+        // Sending may end a connection (a reset was the last segment).
+        return nextEvent().map { .event($0) }
+    }
+
+    /// Moves to another state and says so to whoever watches. Nothing else changes `state`.
+    func transition(to next: State) {
+        guard next != state else { return }
+        let previous = state
+        state = next
+        if eventMask.contains(.stateChanges) {
+            emit(.stateChanged(from: previous, to: next, snapshot: ControlBlockSnapshot(self)))
+        }
+    }
+
+    func emit(_ event: ConnectionEvent) { events.append(event) }
+
+    /// Says once that there is something to read, until that has been polled.
+    func emitReadable() {
+        guard !readableIsQueued else { return }
+        readableIsQueued = true
+        events.append(.readable)
+    }
+
+    var hasEvents: Bool { !events.isEmpty }
+
+    func nextEvent() -> ConnectionEvent? {
+        guard let event = events.popFirst() else { return nil }
+        if case .readable = event { readableIsQueued = false }
+        if events.isEmpty { events = Deque() }
+        return event
+    }
+
+    /// Ends the connection: CLOSED, no timers, the last event.
+    func finish(_ error: ConnectionError?) {
+        guard state != .closed else { return }
+        timers.cancelAll()
+        synPending = false
+        probePending = false
+        sendBuffer.discardAll()
+        retransmissionQueue.removeAll()
+        reassembly = nil
+        transition(to: .closed)
+        emit(.closed(error))
+    }
+
+    // MARK: What the user may ask
+
+    /// Unread bytes.
+    public var receivedCount: Int { receiveBuffer.count }
+    /// True if the peer's FIN has been reached and everything before it was read.
+    public var isAtEndOfStream: Bool { receiveBuffer.count == 0 && hasReceivedFin }
+    /// Room in the send buffer.
+    public var sendSpace: Int {
+        state.maySend && !finQueued ? max(0, configuration.sendBufferSize - sendBuffer.count) : 0
+    }
+    /// Bytes in the send buffer, unacknowledged or unsent.
+    public var sendQueued: Int { sendBuffer.count }
+
+    /// True once the peer's FIN was received in order.
+    var hasReceivedFin: Bool { peerFinPosition.map { tcb.receive.nxt > $0 } ?? false }
+    /// The position of our FIN.
+    var finPosition: StreamOffset { sendBuffer.end }
+    /// True once our FIN was sent.
+    var finWasSent: Bool { finQueued && tcb.send.nxt > finPosition }
+    /// Bytes in the network by the recovery's account.
+    var inFlight: Int { recovery.inFlight(una: tcb.send.una, nxt: tcb.send.nxt) }
+}

@@ -1,0 +1,257 @@
+// All connections and listeners of one set of addresses: the public face.
+import DequeModule
+import TCPSegments
+
+/// A link as the host sees it.
+final class HostLink {
+    let id: LinkID
+    let properties: LinkProperties
+    let addresses: AddressPair
+    var isWritable = true
+    var isGone = false
+    /// Connections that may have something to send, each once; they take turns.
+    var ready = Deque<Connection>()
+    var isScheduled = false
+
+    init(_ id: LinkID, _ properties: LinkProperties, _ addresses: AddressPair) {
+        self.id = id
+        self.properties = properties
+        self.addresses = addresses
+    }
+}
+
+/// A host: it demultiplexes segments to connections, owns ports, and keeps one deadline over everything. Sans I/O like
+/// `Connection`: segments, time and calls go in, `poll` gives outputs. Not thread-safe: one owner calls it.
+public final class Host {
+    public let configuration: HostConfiguration
+    let secrets: Secrets
+    let pool = ChunkPool()
+    var table: ConnectionTable
+    var listeners: [Endpoint: Listener] = [:]
+    var reservations = PortReservations()
+    var ephemeralPorts: EphemeralPorts
+    var deadlines = DeadlineQueue()
+    var links: [LinkID: HostLink] = [:]
+    /// Connections with something to send and no link, by address pair.
+    var waitingForLink: [AddressPair: Deque<Connection>] = [:]
+    /// Outputs that belong to no connection: replies, accept queues, wanted links.
+    var notices = Deque<Output>()
+    var connectionsWithEvents = Deque<Connection>()
+    var linksWithWork = Deque<HostLink>()
+    /// What happened to segments without a connection.
+    public internal(set) var statistics = HostStatistics()
+
+    /// A host whose secrets (sequence numbers, ports) derive from `seed`.
+    public init(configuration: HostConfiguration, seed: UInt64) {
+        self.configuration = configuration
+        secrets = Secrets(seed: seed)
+        table = ConnectionTable(key: secrets.tableKey)
+        ephemeralPorts = EphemeralPorts(range: configuration.ephemeralPorts)
+    }
+
+    /// When `handleTimeout` is to be called next. It may be early, never late.
+    public var nextTimeout: Instant? { deadlines.next }
+
+    /// Connections, half-open ones and TIME-WAIT records.
+    public var connectionCount: Int { table.count }
+
+    /// All connections in no particular order, for listings.
+    public var connections: [Connection] { table.all.compactMap { $0 as? Connection } }
+
+    // MARK: User calls
+
+    /// Active OPEN (RFC 9293 3.10.1) from `localAddress`, or from `bound` if the user chose an endpoint.
+    public func open(
+        from bound: Endpoint?, localAddress: IPAddress, to remote: Endpoint,
+        configuration own: ConnectionConfiguration? = nil, eventMask: EventMask = [], at now: Instant
+    ) throws(ConnectionError) -> Connection {
+        guard table.count < configuration.maximumConnections else { throw .tooManyConnections }
+        let tuple: FourTuple
+        if let bound, bound.port != 0 {
+            let address = bound.address.isUnspecified ? localAddress : bound.address
+            tuple = FourTuple(local: Endpoint(address, bound.port), remote: remote)
+            guard table[tuple] == nil else { throw .addressInUse }
+        } else {
+            let address = bound.flatMap { $0.address.isUnspecified ? nil : $0.address } ?? localAddress
+            let port = ephemeralPorts.choose(
+                offset: secrets.portOffset(local: address, remote: remote, salt: 1),
+                slot: secrets.portOffset(local: address, remote: remote, salt: 2)
+            ) { port in
+                let local = Endpoint(address, port)
+                return table[FourTuple(local: local, remote: remote)] == nil && !reservations.isTaken(local)
+                    && listeners[local] == nil
+            }
+            guard let port else { throw .noPortLeft }
+            tuple = FourTuple(local: Endpoint(address, port), remote: remote)
+        }
+        let connection = Connection(
+            tuple: tuple, iss: initialSequenceNumber(for: tuple, at: now),
+            configuration: own ?? configuration.connection, pool: pool)
+        connection.eventMask = eventMask
+        table.set(connection, for: tuple)
+        connection.openActively(at: now)
+        // The owner of the links decides which one to use. Every OPEN asks anew: earlier failures do not count for it.
+        notices.append(.linkWanted(tuple.addresses, fresh: true))
+        waitingForLink[tuple.addresses, default: Deque()].append(connection)
+        connection.isQueuedForLink = true
+        touch(connection, at: now)
+        return connection
+    }
+
+    /// Passive OPEN (RFC 9293 3.10.1). Connections derive `configuration` and `eventMask` from the listener.
+    public func listen(
+        on local: Endpoint, backlog: Int, configuration own: ConnectionConfiguration? = nil
+    ) throws(ConnectionError) -> Listener {
+        guard listeners[local] == nil else { throw .addressInUse }
+        let listener = Listener(local: local, backlog: backlog, configuration: own ?? configuration.connection)
+        listeners[local] = listener
+        return listener
+    }
+
+    /// Changes a listener's backlog, as a second listen(2) does.
+    public func setBacklog(_ backlog: Int, of listener: Listener) { listener.backlog = min(max(backlog, 1), 4096) }
+
+    /// Takes the oldest connection off the accept queue.
+    public func accept(_ listener: Listener) -> Connection? {
+        let connection = listener.acceptQueue.popFirst()
+        connection?.listener = nil
+        return connection
+    }
+
+    /// Ends listening. Connections that nobody accepted are reset.
+    public func close(_ listener: Listener, at now: Instant) {
+        guard !listener.isClosed else { return }
+        listener.isClosed = true
+        listeners[listener.local] = nil
+        while let connection = listener.acceptQueue.popFirst() { abort(connection, at: now) }
+    }
+
+    /// Reserves a local endpoint for a socket (bind). Port 0 chooses one. `reuse` permits a port that old connections
+    /// still occupy, as SO_REUSEADDR does.
+    public func reservePort(_ endpoint: Endpoint, reuse: Bool) throws(ConnectionError) -> Endpoint {
+        var endpoint = endpoint
+        if endpoint.port == 0 {
+            let nobody = Endpoint(endpoint.address, 0)
+            let port = ephemeralPorts.choose(
+                offset: secrets.portOffset(local: endpoint.address, remote: nobody, salt: 3), slot: 0
+            ) { !reservations.isTaken(Endpoint(endpoint.address, $0)) }
+            guard let port else { throw .noPortLeft }
+            endpoint.port = port
+        } else if reservations.isTaken(endpoint) {
+            throw .addressInUse
+        } else if !reuse, isPortInUse(endpoint) {
+            throw .addressInUse
+        }
+        reservations.reserve(endpoint)
+        return endpoint
+    }
+
+    /// Gives a reserved endpoint back.
+    public func releasePort(_ endpoint: Endpoint) { reservations.release(endpoint) }
+
+    /// True if a connection, TIME-WAIT included, has this local endpoint.
+    private func isPortInUse(_ endpoint: Endpoint) -> Bool {
+        table.all.contains { entry in
+            let local = Self.tuple(of: entry)?.local
+            return local?.port == endpoint.port
+                && (endpoint.address.isUnspecified || local?.address == endpoint.address)
+        }
+    }
+
+    static func tuple(of entry: AnyObject) -> FourTuple? {
+        (entry as? Connection)?.tuple ?? (entry as? HalfOpen)?.tuple ?? (entry as? TimeWaitRecord)?.tuple
+    }
+
+    /// SEND (RFC 9293 3.10.2): queues what fits and returns its size; after 0, `.writable` follows.
+    public func send(
+        _ connection: Connection, _ bytes: UnsafeRawBufferPointer, at now: Instant
+    ) throws(ConnectionError) -> Int {
+        let n = try connection.send(bytes, at: now)
+        touch(connection, at: now)
+        return n
+    }
+
+    /// SEND whose bytes `fill` writes straight into the send buffer: it gets room for 1 to `maximum` bytes and returns how
+    /// many it wrote. It is not called if the buffer is full; the result is then 0 and `.writable` follows.
+    public func withSendSpace(
+        _ connection: Connection, maximum: Int, at now: Instant, _ fill: (UnsafeMutableRawBufferPointer) -> Int
+    ) throws(ConnectionError) -> Int {
+        let n = try connection.send(maximum: maximum, at: now, fill)
+        if n > 0 { touch(connection, at: now) }
+        return n
+    }
+
+    /// RECEIVE (RFC 9293 3.10.3): copies in-order bytes; 0 if there are none now, or ever (`isAtEndOfStream`).
+    public func receive(_ connection: Connection, into buffer: UnsafeMutableRawBufferPointer, at now: Instant) -> Int {
+        let n = connection.receive(into: buffer, at: now)
+        if n > 0 { touch(connection, at: now) }
+        return n
+    }
+
+    /// RECEIVE that lends the first contiguous run of bytes to `body`, which returns how many it consumed.
+    public func withReceivedBytes(
+        _ connection: Connection, at now: Instant, _ body: (UnsafeRawBufferPointer) -> Int
+    ) -> Int {
+        let n = connection.withReceivedBytes(at: now, body)
+        if n > 0 { touch(connection, at: now) }
+        return n
+    }
+
+    /// CLOSE of one direction, or of both; see the connection's methods of the same names.
+    public func shutdownSending(_ connection: Connection, at now: Instant) {
+        connection.shutdownSending(at: now)
+        touch(connection, at: now)
+    }
+
+    /// Discards what is unread and what comes.
+    public func shutdownReceiving(_ connection: Connection, at now: Instant) {
+        connection.shutdownReceiving(at: now)
+        touch(connection, at: now)
+    }
+
+    /// CLOSE (RFC 9293 3.10.4): the user goes away, the host finishes alone.
+    public func close(_ connection: Connection, at now: Instant) {
+        connection.close(at: now)
+        touch(connection, at: now)
+    }
+
+    /// ABORT (RFC 9293 3.10.5).
+    public func abort(_ connection: Connection, at now: Instant) {
+        connection.abort(at: now)
+        touch(connection, at: now)
+    }
+
+    /// TCP_NODELAY.
+    public func setNoDelay(_ connection: Connection, _ noDelay: Bool, at now: Instant) {
+        connection.setNoDelay(noDelay)
+        touch(connection, at: now)
+    }
+
+    // MARK: Parts
+
+    func initialSequenceNumber(for tuple: FourTuple, at now: Instant) -> SequenceNumber {
+        configuration.initialSequenceNumber ?? secrets.initialSequenceNumber(for: tuple, at: now)
+    }
+
+    /// A link's properties with this host's overrides.
+    func effective(_ properties: LinkProperties) -> LinkProperties {
+        guard let msl = configuration.maximumSegmentLifetime else { return properties }
+        var p = properties
+        p.maximumSegmentLifetime = msl
+        return p
+    }
+}
+
+/// Counters of segments and records that belong to no connection.
+public struct HostStatistics: Sendable {
+    /// Segments that fitted no connection and no listener.
+    public internal(set) var orphanSegments: UInt64 = 0
+    /// Resets sent in answer to such.
+    public internal(set) var resetsSent: UInt64 = 0
+    /// SYNs ignored because a queue was full.
+    public internal(set) var synsDropped: UInt64 = 0
+    /// Final ACKs ignored because the accept queue was full.
+    public internal(set) var acceptsDeferred: UInt64 = 0
+    /// Replies without a connection dropped in front of a slow link.
+    public internal(set) var repliesDropped: UInt64 = 0
+}

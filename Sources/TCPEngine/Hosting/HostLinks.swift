@@ -1,0 +1,208 @@
+// The host's links, and the order in which connections are polled for them.
+import DequeModule
+import TCPSegments
+
+extension Host {
+    /// A connection's turn on a link, in bytes.
+    private static let turn = 128 * 1024
+
+    /// A link between `addresses` can be used. Connections that waited for it go on. Calling it again for a known link
+    /// is fine: it answers another `.linkWanted`.
+    public func addLink(_ id: LinkID, _ properties: LinkProperties, for addresses: AddressPair, at now: Instant) {
+        let link = links[id] ?? HostLink(id, properties, addresses)
+        links[id] = link
+        guard let waiting = waitingForLink.removeValue(forKey: addresses) else { return }
+        for connection in waiting {
+            connection.isQueuedForLink = false
+            connection.link = link
+            if connection.tcb.send.nxt == .zero { connection.adopt(effective(properties)) }
+            touch(connection, at: now)
+        }
+    }
+
+    /// The link takes more, or does not. While it does not, its connections are not polled.
+    public func setWritable(_ id: LinkID, _ writable: Bool) {
+        guard let link = links[id], link.isWritable != writable else { return }
+        link.isWritable = writable
+        if writable { schedule(link) }
+    }
+
+    /// The link is gone. Its connections see loss, and ask for another one when they have something to send.
+    public func removeLink(_ id: LinkID, at now: Instant) {
+        guard let link = links.removeValue(forKey: id) else { return }
+        link.isGone = true
+        let stranded = link.ready
+        link.ready = Deque()
+        for connection in stranded {
+            connection.isQueuedForLink = false
+            touch(connection, at: now)
+        }
+    }
+
+    /// The answer to `.linkWanted` if there is no link to be had: connecting sockets fail at once if the peer refused or
+    /// cannot be reached; for everybody else what they had to send is lost.
+    public func linkFailed(_ addresses: AddressPair, _ failure: LinkFailure, at now: Instant) {
+        guard let waiting = waitingForLink.removeValue(forKey: addresses) else { return }
+        for connection in waiting {
+            connection.isQueuedForLink = false
+            switch (failure, connection.state) {
+            case (.refused, .synSent): connection.finish(.refused)
+            case (.unreachable, .synSent): connection.finish(.unreachable)
+            default:
+                while connection.nextTransmission(at: now) != nil {}
+            }
+            settle(connection, at: now)
+        }
+    }
+
+    /// Something about the connection changed: see to its events, its turn on the link, and its deadline.
+    func touch(_ connection: Connection, at now: Instant) {
+        guard !connection.isDetached else { return }
+        if connection.hasEvents, !connection.isQueuedForEvents {
+            connection.isQueuedForEvents = true
+            connectionsWithEvents.append(connection)
+        }
+        if !connection.isQueuedForLink { queueForLink(connection, at: now) }
+        scheduleDeadline(of: connection)
+    }
+
+    private func queueForLink(_ connection: Connection, at now: Instant) {
+        if let link = connection.link, !link.isGone {
+            connection.isQueuedForLink = true
+            link.ready.append(connection)
+            schedule(link)
+            return
+        }
+        connection.link = nil
+        guard connection.mayHaveOutput else {
+            if !connection.isQueuedForEvents { settle(connection, at: now) }
+            return
+        }
+        if connection.state == .closed {
+            // A reset that has no link any more is lost like any segment.
+            connection.pendingReset = nil
+            if !connection.isQueuedForEvents { settle(connection, at: now) }
+            return
+        }
+        let addresses = connection.tuple.addresses
+        if waitingForLink[addresses] == nil { notices.append(.linkWanted(addresses, fresh: false)) }
+        waitingForLink[addresses, default: Deque()].append(connection)
+        connection.isQueuedForLink = true
+    }
+
+    private func schedule(_ link: HostLink) {
+        guard link.isWritable, !link.isScheduled, !link.isGone, !link.ready.isEmpty else { return }
+        link.isScheduled = true
+        linksWithWork.append(link)
+    }
+
+    /// The next output, or nil when there is nothing left to do at `now`. Events of a connection come before the segments
+    /// that they caused; connections take turns of about 128 KB on a link.
+    public func poll(at now: Instant) -> Output? {
+        if let notice = notices.popFirst() { return notice }
+        while let connection = connectionsWithEvents.first {
+            if let event = connection.nextEvent() { return .event(connection, event) }
+            connectionsWithEvents.removeFirst()
+            connection.isQueuedForEvents = false
+            if !connection.isQueuedForLink { settle(connection, at: now) }
+        }
+        while let link = linksWithWork.first {
+            guard link.isWritable, !link.isGone, let connection = link.ready.first else {
+                linksWithWork.removeFirst()
+                link.isScheduled = false
+                continue
+            }
+            if connection.link === link, let transmission = connection.nextTransmission(at: now) {
+                connection.polledBytes += transmission.payload.count + 64
+                if connection.polledBytes >= Self.turn {
+                    connection.polledBytes = 0
+                    link.ready.removeFirst()
+                    link.ready.append(connection)
+                    linksWithWork.removeFirst()
+                    linksWithWork.append(link)
+                }
+                return .transmit(transmission, connection.tuple, on: link.id)
+            }
+            link.ready.removeFirst()
+            connection.isQueuedForLink = false
+            connection.polledBytes = 0
+            if connection.link !== link {
+                touch(connection, at: now)
+            } else if connection.hasEvents {
+                scheduleDeadline(of: connection)
+                connection.isQueuedForEvents = true
+                connectionsWithEvents.append(connection)
+                return poll(at: now)
+            } else {
+                settle(connection, at: now)
+            }
+        }
+        return nil
+    }
+
+    /// Nothing is left to do for the connection now: arm its deadline, or let it go if it has ended.
+    func settle(_ connection: Connection, at now: Instant) {
+        guard !connection.isDetached else { return }
+        if connection.hasEvents {
+            touch(connection, at: now)
+            return
+        }
+        switch connection.state {
+        case .closed:
+            connection.isDetached = true
+            table.remove(connection.tuple)
+        case .timeWait where connection.eventMask.isEmpty:
+            // RFC 9293 3.6.1 asks for the state, not for the buffers: a record replaces the connection.
+            connection.isDetached = true
+            let record = TimeWaitRecord(connection, link: connection.link?.id ?? LinkID(0), at: now)
+            table.set(record, for: connection.tuple)
+            deadlines.add(record, at: record.deadline.nanoseconds)
+            connection.emit(.closed(nil))
+            connection.isQueuedForEvents = true
+            connectionsWithEvents.append(connection)
+        case .listen, .synReceived, .synSent, .established, .finWait1, .finWait2, .closeWait, .closing, .lastAck,
+            .timeWait:
+            scheduleDeadline(of: connection)
+        }
+    }
+
+    func scheduleDeadline(of connection: Connection) {
+        let next = connection.timers.nextNanoseconds
+        guard next < connection.scheduledDeadline else { return }
+        connection.scheduledDeadline = next
+        deadlines.add(connection, at: next)
+    }
+
+    /// Does what is due at `now`: timers of connections, retransmissions of SYN-ACKs, ends of TIME-WAIT.
+    public func handleTimeout(at now: Instant) {
+        while let (target, at) = deadlines.takeDue(at: now) {
+            if let connection = target as? Connection {
+                if connection.scheduledDeadline == at { connection.scheduledDeadline = .max }
+                guard !connection.isDetached else { continue }
+                connection.handleTimeout(at: now)
+                touch(connection, at: now)
+            } else if let halfOpen = target as? HalfOpen {
+                synAckTimedOut(halfOpen, at: now)
+            } else if let record = target as? TimeWaitRecord, table[record.tuple] === record {
+                if record.deadline <= now {
+                    table.remove(record.tuple)
+                } else {
+                    deadlines.add(record, at: record.deadline.nanoseconds)
+                }
+            }
+        }
+    }
+
+    /// Sentences about what does not hold of the connections, and the liveness rule; empty if all is well.
+    public func invariantViolations(at now: Instant) -> [String] {
+        connections.flatMap { $0.invariantViolations(at: now) }
+    }
+}
+
+extension Connection {
+    /// True if a poll for a transmission might yield one.
+    var mayHaveOutput: Bool {
+        pendingReset != nil || synPending || probePending || recovery.lost != nil || ackPolicy.urgency == .now
+            || (state.isSynchronized && sendBuffer.end > tcb.send.nxt) || (finQueued && !finWasSent)
+    }
+}

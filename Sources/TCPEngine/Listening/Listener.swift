@@ -1,0 +1,81 @@
+// A passive OPEN: the SYN queue's bounds and the accept queue, by Linux's rules.
+import DequeModule
+import TCPSegments
+
+/// A connection that has seen a SYN and not yet its ACK: a small record outside of `Connection`.
+final class HalfOpen {
+    let tuple: FourTuple
+    let link: LinkID
+    let listener: Listener
+    let iss: SequenceNumber
+    let irs: SequenceNumber
+    let peerMSS: UInt16?
+    let peerScale: UInt8?
+    let peerWindow: WindowField
+    let sentAt: Instant
+    var retransmissions = 0
+    var deadline: Instant
+
+    init(
+        tuple: FourTuple, link: LinkID, listener: Listener, iss: SequenceNumber, syn: SegmentHeader, at now: Instant
+    ) {
+        self.tuple = tuple
+        self.link = link
+        self.listener = listener
+        self.iss = iss
+        irs = syn.sequenceNumber
+        peerMSS = syn.options.maximumSegmentSize
+        peerScale = syn.options.windowScale
+        peerWindow = syn.window
+        sentAt = now
+        deadline = now + listener.configuration.initialRTO
+    }
+
+    /// The SYN-ACK of this record.
+    func synAck(_ link: LinkProperties) -> SegmentHeader {
+        var header = SegmentHeader(
+            sourcePort: tuple.local.port, destinationPort: tuple.remote.port, sequenceNumber: iss,
+            acknowledgmentNumber: irs + 1, controlBits: [.syn, .ack],
+            window: WindowField(UInt16(min(listener.configuration.receiveBufferSize, 65_535))))
+        header.options.maximumSegmentSize = UInt16(
+            clamping: Connection.announcedMSS(link, listener.configuration))
+        // RFC 7323 2.2: only if the SYN had it.
+        if peerScale != nil, listener.configuration.windowScaling {
+            header.options.windowScale = listener.configuration.windowScale.shift
+        }
+        return header
+    }
+}
+
+/// A listening socket of a host.
+public final class Listener {
+    /// Where it listens; an unspecified address means any of that family.
+    public let local: Endpoint
+    /// How many connections may wait to be accepted: 1 to 4,096 (a backlog of 0 means 1).
+    public internal(set) var backlog: Int
+    /// Connections given to the application's descriptor and not taken yet: they count against the backlog.
+    public var handedOver = 0
+    /// Which optional events its connections emit.
+    public var eventMask: EventMask = []
+    /// For whoever owns the listener.
+    public var userData: AnyObject?
+
+    let configuration: ConnectionConfiguration
+    var acceptQueue = Deque<Connection>()
+    var halfOpenCount = 0
+    var isClosed = false
+
+    init(local: Endpoint, backlog: Int, configuration: ConnectionConfiguration) {
+        self.local = local
+        self.backlog = min(max(backlog, 1), 4096)
+        self.configuration = configuration.clamped
+    }
+
+    /// Connections that wait to be accepted.
+    public var acceptQueueCount: Int { acceptQueue.count + handedOver }
+
+    /// Linux: one more than the backlog fits (sk_acceptq_is_full compares with greater than).
+    var acceptQueueIsFull: Bool { acceptQueueCount > backlog }
+    /// Linux: no more half-open connections than the backlog.
+    var synQueueIsFull: Bool { halfOpenCount >= max(backlog, 8) }
+}

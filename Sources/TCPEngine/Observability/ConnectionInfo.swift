@@ -1,0 +1,79 @@
+// What a connection tells of itself: STATUS (RFC 9293 3.10.6), counters, and the snapshot that events carry.
+import TCPSegments
+
+/// Counters of one connection. Bytes are payload.
+struct ConnectionStatistics {
+    var segmentsSent: UInt64 = 0
+    var segmentsReceived: UInt64 = 0
+    var bytesSent: UInt64 = 0
+    var bytesReceived: UInt64 = 0
+    var segmentsRetransmitted: UInt64 = 0
+    var bytesRetransmitted: UInt64 = 0
+    var duplicateBytesReceived: UInt64 = 0
+    var droppedSegments: UInt64 = 0
+}
+
+/// The state of a connection as STATUS gives it. Sizes in bytes.
+public struct ConnectionInfo: Sendable {
+    public let state: State
+    public let iss, irs, sndUna, sndNxt, rcvNxt: SequenceNumber
+    public let sndWnd, rcvWnd: UInt32
+    public let maximumSegmentSize: Int
+    public let congestionControl: String
+    public let congestionWindow: Int
+    /// Int.max before the first loss.
+    public let slowStartThreshold: Int
+    /// Bytes believed to be in the network.
+    public let inFlight: Int
+    public let smoothedRTT: TimeInterval?
+    public let rttVariation: TimeInterval
+    public let retransmissionTimeout: TimeInterval
+    public let sendQueued, receiveQueued, outOfOrderQueued: Int
+    public let segmentsSent, segmentsReceived: UInt64
+    /// Payload: sent for the first time, and received in order.
+    public let bytesSent, bytesReceived: UInt64
+    public let segmentsRetransmitted, bytesRetransmitted: UInt64
+    /// Segments that were dropped as unacceptable.
+    public let segmentsDropped: UInt64
+    /// Why nothing was sent when last asked.
+    public let holdReason: HoldReason
+}
+
+extension Connection {
+    /// STATUS (RFC 9293 3.10.6).
+    public var info: ConnectionInfo {
+        ConnectionInfo(
+            state: state, iss: tcb.send.iss, irs: tcb.receive.irs, sndUna: tcb.send.una.wrapped(from: tcb.send.iss),
+            sndNxt: tcb.send.nxt.wrapped(from: tcb.send.iss), rcvNxt: tcb.receive.nxt.wrapped(from: tcb.receive.irs),
+            sndWnd: tcb.send.wnd, rcvWnd: UInt32(clamping: tcb.receive.wnd), maximumSegmentSize: tcb.sendMSS,
+            congestionControl: congestion.name, congestionWindow: congestion.window,
+            slowStartThreshold: congestion.slowStartThreshold, inFlight: inFlight, smoothedRTT: roundTrip.smoothed,
+            rttVariation: roundTrip.variation, retransmissionTimeout: roundTrip.timeout, sendQueued: sendBuffer.count,
+            receiveQueued: receiveBuffer.count, outOfOrderQueued: reassembly?.count ?? 0,
+            segmentsSent: statistics.segmentsSent, segmentsReceived: statistics.segmentsReceived,
+            bytesSent: statistics.bytesSent, bytesReceived: statistics.bytesReceived,
+            segmentsRetransmitted: statistics.segmentsRetransmitted, bytesRetransmitted: statistics.bytesRetransmitted,
+            segmentsDropped: statistics.droppedSegments, holdReason: holdReason)
+    }
+}
+
+/// The control block as of one instant, with the buffers' contents: what a debugger sees at an event.
+public final class ControlBlockSnapshot: Sendable {
+    public let info: ConnectionInfo
+    /// The bytes in the send buffer from SND.UNA on, and the unread received ones.
+    public let sendBuffer, receiveBuffer: [UInt8]
+
+    init(_ connection: Connection) {
+        info = connection.info
+        var bytes = [UInt8](repeating: 0, count: connection.sendBuffer.count)
+        if !bytes.isEmpty {
+            let payload = connection.sendBuffer.payload(from: connection.sendBuffer.start, count: bytes.count)
+            bytes.withUnsafeMutableBytes { target in
+                guard let base = target.baseAddress else { return }
+                payload.copyBytes(from: 0, count: payload.count, to: base)
+            }
+        }
+        sendBuffer = bytes
+        receiveBuffer = connection.receiveBuffer.copyAll()
+    }
+}

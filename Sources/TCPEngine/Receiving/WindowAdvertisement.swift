@@ -1,0 +1,30 @@
+// Which window to announce: never smaller than promised, never silly.
+import TCPSegments
+
+extension Connection {
+    /// The window's edge that the free buffer would allow.
+    private var possibleEdge: StreamOffset {
+        tcb.receive.nxt + max(0, configuration.receiveBufferSize - receiveBuffer.count)
+    }
+
+    /// RFC 9293 3.8.6.2.2: the edge moves only by a segment or half of the buffer.
+    private var worthwhileStep: Int { max(1, min(configuration.receiveBufferSize / 2, tcb.receiveMSS)) }
+
+    /// Moves the edge if that is worthwhile and returns the field that says so.
+    func announceWindow() -> WindowField {
+        // RFC 9293 3.8.6: the edge does not move left. The field rounds down to its unit (RFC 7323 2.4), so what the peer
+        // sees may lag behind the edge by less than one unit; what it was promised is accepted all the same.
+        if possibleEdge - tcb.receive.edge >= worthwhileStep { tcb.receive.edge = possibleEdge }
+        return WindowSize(UInt32(clamping: tcb.receive.wnd)).field(scaledBy: tcb.receive.scale)
+    }
+
+    /// After the user has read: tell the peer if the window has opened enough (RFC 9293 3.8.6.2.2).
+    func considerWindowUpdate() {
+        guard state.mayReceive else { return }
+        let gain = possibleEdge - tcb.receive.edge
+        let size = configuration.receiveBufferSize
+        let step = max(1, min(size / 2, max(2 * tcb.receiveMSS, size / 4)))
+        let wasClosed = tcb.receive.wnd < min(tcb.receiveMSS, size / 2)
+        if gain >= step || (wasClosed && gain >= worthwhileStep) { ackPolicy.demandNow() }
+    }
+}

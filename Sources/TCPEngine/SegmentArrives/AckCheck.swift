@@ -1,0 +1,131 @@
+// Fifth check of RFC 9293 3.10.7.4: the ACK field.
+import TCPSegments
+
+extension Connection {
+    func checkAck(_ segment: ArrivingSegment, at now: Instant) -> Disposition {
+        // A segment without ACK is dropped (RFC 9293 3.10.7.4, fifth).
+        guard segment.bits.contains(.ack) else { return .drop }
+        let ack = StreamOffset.unwrap(segment.header.acknowledgmentNumber, from: tcb.send.iss, near: tcb.send.una)
+        let fromUna = ack - tcb.send.una
+
+        if state == .synReceived {
+            // SND.UNA < SEG.ACK =< SND.NXT, else a reset.
+            guard fromUna > 0, ack - tcb.send.nxt <= 0 else {
+                pendingReset = resetAnswering(segment.header)
+                return .drop
+            }
+            updateSendWindow(segment.header.window.scaled(by: tcb.send.scale).bytes)
+            tcb.send.wl1 = segment.header.sequenceNumber
+            tcb.send.wl2 = ack
+            establish(at: now)
+        }
+        // RFC 9293 3.10.7.4: an ACK of what was never sent is answered and dropped.
+        guard ack - tcb.send.nxt <= 0 else { return .acknowledge }
+        // RFC 5961 5.2: an ACK older than the largest window is not the peer's.
+        guard fromUna >= -max(Int(tcb.send.maximumWindow), 65_535) else { return .acknowledge }
+
+        unansweredProbes = 0
+        let oldWindow = tcb.send.wnd
+        let newWindow = segment.header.window.scaled(by: tcb.send.scale).bytes
+        let isWindowUpdate = newWindow != oldWindow
+        if fromUna > 0 {
+            acknowledged(upTo: ack, at: now)
+        } else if fromUna == 0, segment.length == 0, !isWindowUpdate, tcb.send.nxt > tcb.send.una, oldWindow > 0 {
+            // RFC 5681 2: a duplicate acknowledgment.
+            if case .lossDetected = recovery.duplicateAck(
+                una: tcb.send.una, nxt: tcb.send.nxt, segmentSize: tcb.sendMSS)
+            {
+                let flight = tcb.send.nxt - tcb.send.una
+                congestion.update { [tcb] in
+                    $0.lossDetected(inFlight: flight, segmentSize: tcb.sendMSS, at: now)
+                }
+            }
+        }
+        // RFC 9293 3.10.7.4: only a newer segment, or a newer ACK of the same, updates the window.
+        let isNewer =
+            tcb.send.wl1.isBefore(segment.header.sequenceNumber)
+            || (tcb.send.wl1 == segment.header.sequenceNumber && tcb.send.wl2 <= ack)
+        if fromUna >= 0, isNewer {
+            updateSendWindow(newWindow)
+            tcb.send.wl1 = segment.header.sequenceNumber
+            tcb.send.wl2 = ack
+            windowChanged(from: oldWindow, at: now)
+        }
+        return .proceed
+    }
+
+    /// SND.UNA advances to `ack`.
+    private func acknowledged(upTo ack: StreamOffset, at now: Instant) {
+        let bytes = ack - tcb.send.una
+        let flight = inFlight
+        let sentAt = retransmissionQueue.acknowledge(upTo: ack)
+        let roundTripSample = sentAt.map { now - $0 }
+        if let roundTripSample { roundTrip.sample(roundTripSample) } else { roundTrip.endBackoff() }
+        let wasRecovering = recovery.phase == .fastRecovery
+        tcb.send.una = ack
+        recovery.acknowledged(una: ack, nxt: tcb.send.nxt, bytes: bytes, segmentSize: tcb.sendMSS)
+        // RFC 5681 3.2: during fast recovery the window is not grown by ACKs.
+        if !wasRecovering {
+            congestion.acknowledged(
+                AckSample(
+                    acknowledged: bytes, arrival: now, inFlightBefore: flight, wasWindowLimited: wasWindowLimited,
+                    roundTrip: roundTripSample, segmentSize: tcb.sendMSS))
+        }
+        sendBuffer.acknowledge(upTo: min(ack, sendBuffer.end))
+        timeoutCount = 0
+        // RFC 6298 (5.2), (5.3): all acknowledged stops the timer, anything new restarts it.
+        if ack == tcb.send.nxt {
+            timers.cancel(.retransmission)
+            timers.cancel(.persist)
+        } else if !timers.isArmed(.persist) {
+            timers.arm(.retransmission, at: now + roundTrip.timeout)
+        }
+        if wantsWritable, sendSpace >= max(1, configuration.sendBufferSize / 3) {
+            wantsWritable = false
+            emit(.writable)
+        }
+        if finQueued, ack > finPosition { finWasAcknowledged(at: now) }
+    }
+
+    /// RFC 9293 3.10.7.4, fifth: what the ACK of our FIN does in each state.
+    private func finWasAcknowledged(at now: Instant) {
+        switch state {
+        case .finWait1:
+            transition(to: .finWait2)
+            if isOrphan { timers.arm(.finWait2, at: now + configuration.finWait2Timeout) }
+        case .closing:
+            enterTimeWait(at: now)
+        case .lastAck:
+            finish(nil)
+        case .closed, .listen, .synSent, .synReceived, .established, .finWait2, .closeWait, .timeWait:
+            break
+        }
+    }
+
+    /// The window opened, closed or moved.
+    private func windowChanged(from old: UInt32, at now: Instant) {
+        let outstanding = tcb.send.nxt > tcb.send.una
+        if tcb.send.wnd == 0 {
+            // From here the persist timer rules (RFC 9293 3.8.6.1); a closed window is not a sign of loss.
+            let hasMore = outstanding || sendBuffer.end > tcb.send.nxt || (finQueued && !finWasSent)
+            timers.cancel(.retransmission)
+            if hasMore, !timers.isArmed(.persist) { timers.arm(.persist, at: now + roundTrip.timeout) }
+        } else if old == 0 || timers.isArmed(.persist) {
+            timers.cancel(.persist)
+            probePending = false
+            roundTrip.endBackoff()
+            if outstanding {
+                // What was sent into the closed window is gone.
+                if old == 0 { recovery.markLost(una: tcb.send.una, nxt: tcb.send.nxt) }
+                timers.arm(.retransmission, at: now + roundTrip.timeout)
+            }
+        }
+    }
+
+    /// TIME-WAIT: 2 MSL (RFC 9293 3.6.1).
+    func enterTimeWait(at now: Instant) {
+        timers.cancelAll()
+        timers.arm(.timeWait, at: now + maximumSegmentLifetime * 2)
+        transition(to: .timeWait)
+    }
+}

@@ -1,0 +1,120 @@
+// SEGMENT ARRIVES (RFC 9293 3.10.7): the order of the checks for a synchronised connection.
+import TCPSegments
+
+/// One segment in the coordinates of the connection it arrived for.
+struct ArrivingSegment {
+    let header: SegmentHeader
+    /// SEG.SEQ and the first position after the segment, as stream positions. A segment from before the stream's start
+    /// wraps to a huge number; differences are signed, so that it still compares as old.
+    let start: StreamOffset
+    let payload: UnsafeRawBufferPointer
+    var bits: ControlBits { header.controlBits }
+    /// SEG.LEN.
+    var length: Int { header.segmentLength(payloadCount: payload.count) }
+    /// Where the data begins: after the SYN, if there is one.
+    var dataStart: StreamOffset { start + (bits.contains(.syn) ? 1 : 0) }
+    /// Where a FIN would lie.
+    var finPosition: StreamOffset { dataStart + payload.count }
+}
+
+/// What becomes of a segment after a check.
+enum Disposition {
+    case proceed
+    /// Drop it.
+    case drop
+    /// Drop it and acknowledge what we have.
+    case acknowledge
+}
+
+extension Connection {
+    /// SEGMENT ARRIVES (RFC 9293 3.10.7). The payload is borrowed for the call.
+    public func handle(_ header: SegmentHeader, payload: UnsafeRawBufferPointer, at now: Instant) {
+        statistics.segmentsReceived += 1
+        switch state {
+        case .closed, .listen:
+            return
+        case .synSent:
+            arrivesInSynSent(header, payload: payload, at: now)
+        case .synReceived, .established, .finWait1, .finWait2, .closeWait, .closing, .lastAck, .timeWait:
+            let start = StreamOffset.unwrap(header.sequenceNumber, from: tcb.receive.irs, near: tcb.receive.nxt)
+            let segment = ArrivingSegment(header: header, start: start, payload: payload)
+            arrivesSynchronized(segment, at: now)
+        }
+        if ackPolicy.urgency == .delayed, !timers.isArmed(.delayedAck) {
+            timers.arm(.delayedAck, at: now + configuration.delayedAck)
+        }
+    }
+
+    /// RFC 9293 3.10.7.4: first to eighth, in this order.
+    private func arrivesSynchronized(_ segment: ArrivingSegment, at now: Instant) {
+        guard proceed(checkSequence(segment, at: now)), proceed(checkReset(segment)), proceed(checkSyn(segment)),
+            proceed(checkAck(segment, at: now)), state != .closed
+        else { return }
+        // Sixth, the URG bit: urgent data is part of the stream (RFC 6093); its pointer is not used.
+        checkText(segment, at: now)
+        checkFin(at: now)
+    }
+
+    private func proceed(_ disposition: Disposition) -> Bool {
+        switch disposition {
+        case .proceed: return true
+        case .drop:
+            statistics.droppedSegments += 1
+            return false
+        case .acknowledge:
+            statistics.droppedSegments += 1
+            ackPolicy.demandNow()
+            return false
+        }
+    }
+
+    /// First: is any of it in the window (RFC 9293 3.10.7.4, table 6)?
+    private func checkSequence(_ segment: ArrivingSegment, at now: Instant) -> Disposition {
+        let fromNext = segment.start - tcb.receive.nxt
+        let window = tcb.receive.wnd
+        let length = segment.length
+        let acceptable: Bool
+        if length == 0 {
+            acceptable = window == 0 ? fromNext == 0 : fromNext >= 0 && fromNext < window
+        } else {
+            // A segment that begins at RCV.NXT is looked at even if the window is closed: its ACK counts
+            // (RFC 9293 3.10.7.4: "special allowance should be made to accept valid ACKs, URGs, and RSTs").
+            acceptable = fromNext + length > 0 && (fromNext < window || fromNext == 0)
+        }
+        if acceptable { return .proceed }
+        if segment.bits.contains(.rst) { return .drop }
+        if state == .timeWait, segment.bits.contains(.fin) {
+            // RFC 9293 3.10.7.4, eighth: a retransmitted FIN restarts the 2 MSL.
+            enterTimeWait(at: now)
+        }
+        // An old duplicate may still acknowledge something new; RFC 9293 3.10.7.4 asks only for the answer.
+        return .acknowledge
+    }
+
+    /// Second: RST. RFC 5961 3.2: only the exact number resets; one in the window is challenged.
+    private func checkReset(_ segment: ArrivingSegment) -> Disposition {
+        guard segment.bits.contains(.rst) else { return .proceed }
+        guard segment.start == tcb.receive.nxt else { return .acknowledge }
+        let error: ConnectionError?
+        switch state {
+        case .synReceived: error = isPassive ? .reset : .refused
+        case .established, .finWait1, .finWait2, .closeWait: error = .reset
+        case .closing, .lastAck, .timeWait: error = nil
+        case .closed, .listen, .synSent: error = nil
+        }
+        finish(error)
+        return .drop
+    }
+
+    /// Fourth: SYN. RFC 5961 4.2: a SYN in a synchronised state is challenged, never believed.
+    private func checkSyn(_ segment: ArrivingSegment) -> Disposition {
+        guard segment.bits.contains(.syn) else { return .proceed }
+        if state == .synReceived, segment.start == .zero, !segment.bits.contains(.ack) {
+            // The SYN again: our SYN-ACK was lost.
+            synPending = true
+            return .drop
+        }
+        if state == .synReceived, segment.start == .zero { return .proceed }
+        return .acknowledge
+    }
+}

@@ -1,0 +1,68 @@
+// SEGMENT ARRIVES in SYN-SENT (RFC 9293 3.10.7.3).
+import TCPSegments
+
+extension Connection {
+    func arrivesInSynSent(_ header: SegmentHeader, payload: UnsafeRawBufferPointer, at now: Instant) {
+        let bits = header.controlBits
+        var acknowledgesSyn = false
+        // First: ACK.
+        if bits.contains(.ack) {
+            let ack = StreamOffset.unwrap(header.acknowledgmentNumber, from: tcb.send.iss, near: tcb.send.nxt)
+            guard ack == StreamOffset(1), tcb.send.nxt > .zero else {
+                // RFC 9293 3.10.7.3: a reset with SEQ=SEG.ACK, unless it is one itself.
+                statistics.droppedSegments += 1
+                if !bits.contains(.rst) { pendingReset = resetAnswering(header) }
+                return
+            }
+            acknowledgesSyn = true
+        }
+        // Second: RST.
+        if bits.contains(.rst) {
+            if acknowledgesSyn { finish(.refused) }
+            return
+        }
+        // Fourth: SYN.
+        guard bits.contains(.syn) else {
+            statistics.droppedSegments += 1
+            return
+        }
+        tcb.receive.irs = header.sequenceNumber
+        tcb.receive.nxt = StreamOffset(1)
+        tcb.receive.edge = StreamOffset(1) + min(configuration.receiveBufferSize, 65_535)
+        negotiate(mss: header.options.maximumSegmentSize, windowScale: header.options.windowScale)
+        // RFC 7323 2.2: the window of a SYN is not scaled.
+        updateSendWindow(header.window.scaled(by: .none).bytes)
+        tcb.send.wl1 = header.sequenceNumber
+        guard acknowledgesSyn else {
+            // Simultaneous open: our SYN crossed the peer's.
+            synPending = true
+            transition(to: .synReceived)
+            return
+        }
+        tcb.send.una = StreamOffset(1)
+        tcb.send.wl2 = StreamOffset(1)
+        ackPolicy.demandNow()
+        establish(at: now)
+        let segment = ArrivingSegment(header: header, start: .zero, payload: payload)
+        checkText(segment, at: now)
+        checkFin(at: now)
+    }
+
+    /// The handshake is complete.
+    func establish(at now: Instant) {
+        if let sentAt = retransmissionQueue.acknowledge(upTo: StreamOffset(1)) { roundTrip.sample(now - sentAt) }
+        if handshakeRetransmitted { roundTrip.handshakeWasRetransmitted() }
+        timers.cancel(.retransmission)
+        timeoutCount = 0
+        transition(to: .established)
+        emit(.established)
+        if finQueued { transition(to: .finWait1) }
+    }
+
+    /// The reset that answers a segment which fits no connection (RFC 9293 3.10.7.1).
+    func resetAnswering(_ header: SegmentHeader) -> SegmentHeader {
+        SegmentHeader(
+            sourcePort: header.destinationPort, destinationPort: header.sourcePort,
+            sequenceNumber: header.acknowledgmentNumber, controlBits: .rst)
+    }
+}

@@ -1,0 +1,99 @@
+// Seventh and eighth check of RFC 9293 3.10.7.4: the segment's text, and the FIN bit.
+import TCPSegments
+
+extension Connection {
+    /// Seventh: takes the data that lies in the window, in order or ahead of a hole.
+    func checkText(_ segment: ArrivingSegment, at now: Instant) {
+        if segment.bits.contains(.fin) { noteFin(at: segment.finPosition) }
+        guard segment.payload.count > 0 else { return }
+        guard state.mayReceive else {
+            // RFC 9293 3.10.7.4: after the peer's FIN this should not occur; ignore the text.
+            ackPolicy.demandNow()
+            return
+        }
+        let next = tcb.receive.nxt
+        // Trim what we have, and what lies beyond the window or the FIN.
+        var limit = tcb.receive.edge
+        if let fin = peerFinPosition { limit = min(limit, fin) }
+        let skip = max(0, next - segment.dataStart)
+        let room = limit - (segment.dataStart + skip)
+        let count = min(segment.payload.count - skip, room)
+        if skip > 0 { statistics.duplicateBytesReceived += UInt64(min(skip, segment.payload.count)) }
+        guard count > 0 else {
+            // Nothing new, or nothing that fits: the peer needs to hear where we are.
+            ackPolicy.demandNow()
+            return
+        }
+        if isOrphan && !receivingShutDown {
+            // RFC 9293 3.10.7.4 / RFC 2525 2.17: data for a user who is gone.
+            sendReset()
+            finish(.reset)
+            return
+        }
+        let fresh = UnsafeRawBufferPointer(rebasing: segment.payload[skip..<(skip + count)])
+        let position = segment.dataStart + skip
+        if position > next {
+            keep(fresh, at: position)
+        } else {
+            deliver(fresh, pushed: segment.bits.contains(.psh))
+        }
+    }
+
+    /// Out of order: keep it, and tell the peer at once where the hole is (RFC 5681 3.2).
+    private func keep(_ bytes: UnsafeRawBufferPointer, at position: StreamOffset) {
+        if reassembly == nil { reassembly = Reassembly(limit: max(64, configuration.receiveBufferSize / 256)) }
+        reassembly?.insert(bytes, at: position)
+        ackPolicy.demandNow()
+    }
+
+    private func deliver(_ bytes: UnsafeRawBufferPointer, pushed: Bool) {
+        if !receivingShutDown { receiveBuffer.append(bytes) }
+        tcb.receive.nxt = tcb.receive.nxt + bytes.count
+        statistics.bytesReceived += UInt64(bytes.count)
+        ackPolicy.received(bytes.count, pushed: pushed)
+        if let reassembly {
+            let before = tcb.receive.nxt
+            tcb.receive.nxt = reassembly.take(at: before) { [receivingShutDown] range in
+                if !receivingShutDown { receiveBuffer.append(range) }
+            }
+            statistics.bytesReceived += UInt64(tcb.receive.nxt - before)
+            // RFC 5681 4.2: a filled hole is acknowledged at once.
+            ackPolicy.demandNow()
+            if reassembly.isEmpty { self.reassembly = nil }
+        }
+        if receivingShutDown { considerWindowUpdate() } else { emitReadable() }
+    }
+
+    /// The peer's stream ends here. The first FIN counts; one that contradicts what was received is ignored.
+    private func noteFin(at position: StreamOffset) {
+        guard peerFinPosition == nil, position >= tcb.receive.nxt, position - tcb.receive.edge <= 0 else { return }
+        if let last = reassembly?.blocks.last, last.end > position { return }
+        peerFinPosition = position
+    }
+
+    /// Eighth: the FIN counts when everything before it is there.
+    func checkFin(at now: Instant) {
+        guard let fin = peerFinPosition, tcb.receive.nxt == fin else { return }
+        switch state {
+        case .closed, .listen, .synSent, .synReceived, .timeWait, .closeWait, .closing, .lastAck:
+            return
+        case .established, .finWait1, .finWait2:
+            break
+        }
+        tcb.receive.nxt = fin + 1
+        tcb.receive.edge = max(tcb.receive.edge, tcb.receive.nxt)
+        reassembly = nil
+        ackPolicy.demandNow()
+        emit(.peerClosed)
+        switch state {
+        case .established:
+            transition(to: .closeWait)
+        case .finWait1:
+            transition(to: .closing)
+        case .finWait2:
+            enterTimeWait(at: now)
+        case .closed, .listen, .synSent, .synReceived, .timeWait, .closeWait, .closing, .lastAck:
+            break
+        }
+    }
+}

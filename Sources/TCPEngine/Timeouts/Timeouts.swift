@@ -1,0 +1,66 @@
+// What happens when a timer expires (RFC 9293 3.10.8).
+import TCPSegments
+
+extension Connection {
+    /// Handles every timer that is due at `now`.
+    public func handleTimeout(at now: Instant) {
+        while state != .closed, let timer = timers.takeDue(at: now) {
+            switch timer {
+            case .retransmission: retransmissionTimedOut(at: now)
+            case .persist: persistTimedOut(at: now)
+            case .delayedAck: ackPolicy.delayExpired()
+            case .finWait2:
+                // The peer never closed its side and nobody is left to read (tcp_fin_timeout).
+                finish(nil)
+            case .timeWait:
+                finish(nil)
+            }
+        }
+    }
+
+    /// RFC 6298 (5.4) to (5.6).
+    private func retransmissionTimedOut(at now: Instant) {
+        let limit =
+            state == .synSent
+            ? configuration.synRetries
+            : state == .synReceived
+                ? configuration.synAckRetries : configuration.dataRetries
+        guard timeoutCount < limit else {
+            // RFC 9293 3.8.3, R2: give up. The peer may live on: it hears of it.
+            if state.isSynchronized { sendReset() }
+            finish(.timedOut)
+            return
+        }
+        timeoutCount += 1
+        roundTrip.backOff()
+        switch state {
+        case .synSent, .synReceived:
+            synPending = true
+            handshakeRetransmitted = true
+            timers.arm(.retransmission, at: now + roundTrip.timeout)
+        case .established, .closeWait, .finWait1, .closing, .lastAck:
+            let flight = inFlight
+            congestion.update { [tcb, timeoutCount] in
+                $0.timedOut(inFlight: flight, segmentSize: tcb.sendMSS, first: timeoutCount == 1, at: now)
+            }
+            recovery.timedOut(una: tcb.send.una, nxt: tcb.send.nxt)
+            timers.arm(.retransmission, at: now + roundTrip.timeout)
+        case .closed, .listen, .finWait2, .timeWait:
+            break
+        }
+    }
+
+    /// RFC 9293 3.8.6.1: probe, with growing intervals. A peer that answers keeps the connection alive however long its
+    /// window stays closed; one that is silent is given up like one that acknowledges nothing.
+    private func persistTimedOut(at now: Instant) {
+        guard unansweredProbes <= configuration.dataRetries else {
+            sendReset()
+            finish(.timedOut)
+            return
+        }
+        unansweredProbes += 1
+        roundTrip.backOff()
+        probePending = true
+        timers.arm(.persist, at: now + roundTrip.timeout)
+    }
+}

@@ -1,0 +1,200 @@
+// What leaves next: reset, SYN, lost data, probe, new data and FIN, ACK, in this order.
+import TCPSegments
+
+extension Connection {
+    /// The most payload in one transmission, in bytes.
+    static let batchLimit = 128 * 1024
+
+    /// The next segments to send, or nil; `holdReason` then says why.
+    func nextTransmission(at now: Instant) -> Transmission? {
+        if let reset = pendingReset {
+            pendingReset = nil
+            statistics.segmentsSent += 1
+            return Transmission(header: reset)
+        }
+        switch state {
+        case .closed, .listen:
+            holdReason = .state
+            return nil
+        case .synSent, .synReceived:
+            if synPending { return synTransmission(at: now) }
+            if state == .synReceived, ackPolicy.urgency == .now { return acknowledgment(at: now) }
+            holdReason = .state
+            return nil
+        case .established, .closeWait, .finWait1, .closing, .lastAck:
+            if let t = retransmission(at: now) ?? probe(at: now) ?? newData(at: now) { return t }
+        case .finWait2, .timeWait:
+            holdReason = .nothingToSend
+        }
+        return ackPolicy.urgency == .now ? acknowledgment(at: now) : nil
+    }
+
+    // MARK: The kinds
+
+    private func synTransmission(at now: Instant) -> Transmission {
+        synPending = false
+        var header = blankHeader(.syn, at: .zero)
+        header.options.maximumSegmentSize = UInt16(clamping: tcb.receiveMSS)
+        if state == .synSent {
+            if configuration.windowScaling { header.options.windowScale = configuration.windowScale.shift }
+        } else {
+            header.controlBits.insert(.ack)
+            header.acknowledgmentNumber = tcb.receive.nxt.wrapped(from: tcb.receive.irs)
+            // RFC 7323 2.2: only if the peer's SYN had the option.
+            if scalesWindows {
+                header.options.windowScale = configuration.windowScale.shift
+            }
+        }
+        // RFC 7323 2.2: the window of a SYN is never scaled.
+        let window = min(configuration.receiveBufferSize, 65_535)
+        header.window = WindowField(UInt16(window))
+        if state == .synReceived { tcb.receive.edge = max(tcb.receive.edge, tcb.receive.nxt + window) }
+        if tcb.send.nxt == .zero {
+            tcb.send.nxt = StreamOffset(1)
+            retransmissionQueue.sent(upTo: tcb.send.nxt, at: now)
+        } else {
+            retransmissionQueue.retransmitted(from: .zero, to: StreamOffset(1))
+            handshakeRetransmitted = true
+            statistics.segmentsRetransmitted += 1
+        }
+        timers.arm(.retransmission, at: now + roundTrip.timeout)
+        statistics.segmentsSent += 1
+        return Transmission(header: header)
+    }
+
+    private func retransmission(at now: Instant) -> Transmission? {
+        guard let lost = recovery.lost else { return nil }
+        guard tcb.send.wnd > 0 else { return nil }
+        if !recovery.mustRetransmit && inFlight + tcb.sendMSS > congestion.window && inFlight > 0 {
+            holdReason = .congestionWindow
+            return nil
+        }
+        // A retransmission is one segment at most, so that the window is asked for each.
+        let length = min(lost.upperBound - lost.lowerBound, tcb.sendMSS)
+        let transmission = segments(from: lost.lowerBound, length: length, at: now, again: true)
+        recovery.retransmitted(upTo: lost.lowerBound + length)
+        if !timers.isArmed(.retransmission) { timers.arm(.retransmission, at: now + roundTrip.timeout) }
+        return transmission
+    }
+
+    /// RFC 9293 3.8.6.1: one byte (or the FIN) beyond the closed window.
+    private func probe(at now: Instant) -> Transmission? {
+        guard probePending else { return nil }
+        probePending = false
+        let end = finQueued ? finPosition + 1 : sendBuffer.end
+        guard tcb.send.una < end else { return nil }
+        // A window that is merely too small for comfort is filled; a closed one is probed with one byte.
+        let length = max(1, min(Int(tcb.send.wnd), end - tcb.send.una, tcb.sendMSS))
+        let again = tcb.send.nxt > tcb.send.una
+        return segments(from: tcb.send.una, length: length, at: now, again: again)
+    }
+
+    private func newData(at now: Instant) -> Transmission? {
+        guard recovery.lost == nil || recovery.phase != .timeout else { return nil }
+        let unsent = max(0, sendBuffer.end - tcb.send.nxt)
+        let flight = inFlight
+        let room = congestion.window - flight
+        let decision = SendDecision.decide(
+            SendDecision.Situation(
+                unsent: unsent, usableWindow: tcb.send.windowEdge - tcb.send.nxt,
+                maximumWindow: Int(tcb.send.maximumWindow), congestionRoom: room, inFlight: flight,
+                segmentSize: tcb.sendMSS, batchLimit: Self.batchLimit,
+                sendsSmallSegments: configuration.noDelay || finQueued,
+                smallSegmentOutstanding: smallSegmentEnd > tcb.send.una))
+        switch decision {
+        case .send(let count):
+            // The FIN rides on the last segment if the window has a place for it.
+            let withFin = finQueued && count == unsent && tcb.send.nxt + count < tcb.send.windowEdge
+            if count % tcb.sendMSS != 0 { smallSegmentEnd = tcb.send.nxt + count }
+            wasWindowLimited = unsent > count || flight + count >= congestion.window
+            return segments(from: tcb.send.nxt, length: count + (withFin ? 1 : 0), at: now, again: false)
+        case .hold(.nothingToSend):
+            holdReason = .nothingToSend
+            if flight < congestion.window / 2 { wasWindowLimited = false }
+            guard finQueued, !finWasSent else { return nil }
+            // A FIN alone takes a place in the window, too (RFC 9293 3.4).
+            if tcb.send.nxt < tcb.send.windowEdge {
+                return segments(from: finPosition, length: 1, at: now, again: false)
+            }
+            holdReason = .window
+            armPersistIfStuck(at: now)
+            return nil
+        case .hold(let reason):
+            holdReason = reason
+            if reason == .congestionWindow { wasWindowLimited = true }
+            if reason == .window || reason == .sillyWindow { armPersistIfStuck(at: now) }
+            return nil
+        }
+    }
+
+    private func acknowledgment(at now: Instant) -> Transmission {
+        let header = acknowledgingHeader(.ack, at: tcb.send.nxt)
+        noteAckSent(withData: false)
+        statistics.segmentsSent += 1
+        return Transmission(header: header)
+    }
+
+    // MARK: Parts
+
+    /// RFC 9293 3.8.6.1: with nothing outstanding, only our own timer finds out that the window has opened.
+    func armPersistIfStuck(at now: Instant) {
+        guard tcb.send.una == tcb.send.nxt || tcb.send.wnd == 0, !timers.isArmed(.persist), !probePending else {
+            return
+        }
+        timers.cancel(.retransmission)
+        timers.arm(.persist, at: now + roundTrip.timeout)
+    }
+
+    /// Segments that carry [from, from + length) of the sequence space: data, and FIN if it lies in there.
+    private func segments(from: StreamOffset, length: Int, at now: Instant, again: Bool) -> Transmission {
+        let end = from + length
+        let withFin = finQueued && end > finPosition
+        let count = min(end, sendBuffer.end) - from
+        var header = acknowledgingHeader(.ack, at: from)
+        if withFin { header.controlBits.insert(.fin) }
+        // RFC 9293 3.9.1.2: PSH when the last queued byte leaves.
+        if count > 0 && from + count == sendBuffer.end { header.controlBits.insert(.psh) }
+        let payload = count > 0 ? sendBuffer.payload(from: from, count: count) : Payload()
+        let transmission = Transmission(header: header, payload: payload, segmentSize: tcb.sendMSS)
+        let segmentCount = UInt64(transmission.segmentCount)
+        statistics.segmentsSent += segmentCount
+        if again {
+            statistics.segmentsRetransmitted += segmentCount
+            statistics.bytesRetransmitted += UInt64(max(0, count))
+            retransmissionQueue.retransmitted(from: from, to: end)
+        }
+        if end > tcb.send.nxt {
+            statistics.bytesSent += again ? 0 : UInt64(max(0, count))
+            tcb.send.nxt = end
+            retransmissionQueue.sent(upTo: end, at: now)
+        }
+        // RFC 6298 (5.1): whenever data is sent, the timer runs. While the persist timer rules, it alone does.
+        if tcb.send.wnd == 0 {
+            if !timers.isArmed(.persist) { timers.arm(.persist, at: now + roundTrip.timeout) }
+        } else if !timers.isArmed(.retransmission) {
+            timers.arm(.retransmission, at: now + roundTrip.timeout)
+            timers.cancel(.persist)
+        }
+        noteAckSent(withData: count > 0)
+        return transmission
+    }
+
+    private func noteAckSent(withData: Bool) {
+        ackPolicy.acknowledged(withData: withData)
+        timers.cancel(.delayedAck)
+    }
+
+    func blankHeader(_ bits: ControlBits, at position: StreamOffset) -> SegmentHeader {
+        SegmentHeader(
+            sourcePort: tuple.local.port, destinationPort: tuple.remote.port,
+            sequenceNumber: position.wrapped(from: tcb.send.iss), controlBits: bits)
+    }
+
+    /// A header that carries ACK and the window, and with it the promise of the window's edge.
+    func acknowledgingHeader(_ bits: ControlBits, at position: StreamOffset) -> SegmentHeader {
+        var header = blankHeader(bits, at: position)
+        header.acknowledgmentNumber = tcb.receive.nxt.wrapped(from: tcb.receive.irs)
+        header.window = announceWindow()
+        return header
+    }
+}

@@ -1,0 +1,72 @@
+// CLOSE (RFC 9293 3.10.4), its half (shutdown), and ABORT (3.10.5).
+import TCPSegments
+
+extension Connection {
+    /// CLOSE of the sending direction: FIN follows what is queued (RFC 9293 3.10.4).
+    public func shutdownSending(at now: Instant) {
+        guard !finQueued else { return }
+        switch state {
+        case .closed, .listen, .finWait1, .finWait2, .closing, .lastAck, .timeWait:
+            return
+        case .synSent, .synReceived:
+            // RFC 9293 3.10.4: queued until the connection is established.
+            finQueued = true
+        case .established:
+            finQueued = true
+            transition(to: .finWait1)
+        case .closeWait:
+            finQueued = true
+            transition(to: .lastAck)
+        }
+    }
+
+    /// Nobody will read any more: what is unread and what comes is acknowledged and discarded.
+    public func shutdownReceiving(at now: Instant) {
+        receivingShutDown = true
+        receiveBuffer.consume(receiveBuffer.count)
+        considerWindowUpdate()
+    }
+
+    /// The user is done with both directions and goes away. Unread bytes, or bytes that come later, reset the connection
+    /// (RFC 9293 3.10.4 leaves it open; RFC 2525 2.17): the peer must not believe that they were read.
+    public func close(at now: Instant) {
+        guard !isOrphan else { return }
+        isOrphan = true
+        switch state {
+        case .closed, .listen:
+            return
+        case .synSent:
+            // RFC 9293 3.10.4: delete the control block; a SYN that nobody has answered is not reset.
+            finish(nil)
+        case .synReceived, .established, .closeWait, .finWait1, .finWait2, .closing, .lastAck, .timeWait:
+            if receiveBuffer.count > 0 && !receivingShutDown {
+                abort(at: now)
+                return
+            }
+            shutdownSending(at: now)
+            if state == .finWait2 { timers.arm(.finWait2, at: now + configuration.finWait2Timeout) }
+        }
+    }
+
+    /// ABORT (RFC 9293 3.10.5): a reset where the peer knows of the connection, and the end.
+    public func abort(at now: Instant) {
+        switch state {
+        case .closed, .listen, .synSent, .closing, .lastAck, .timeWait:
+            break
+        case .synReceived, .established, .finWait1, .finWait2, .closeWait:
+            sendReset()
+        }
+        receiveBuffer.discardAll()
+        finish(.aborted)
+    }
+
+    /// A reset that the peer accepts: at SND.NXT, with an ACK.
+    func sendReset() {
+        var header = blankHeader([.rst, .ack], at: tcb.send.nxt)
+        header.acknowledgmentNumber = tcb.receive.nxt.wrapped(from: tcb.receive.irs)
+        pendingReset = header
+    }
+
+    /// Switches Nagle's algorithm off or on; what it held back leaves with the next poll.
+    public func setNoDelay(_ noDelay: Bool) { configuration.noDelay = noDelay }
+}

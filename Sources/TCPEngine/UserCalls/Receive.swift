@@ -1,0 +1,37 @@
+// RECEIVE (RFC 9293 3.10.3).
+import TCPSegments
+
+extension Connection {
+    /// Copies in-order bytes into `buffer` and returns their number: 0 if there are none now, or ever (`isAtEndOfStream`).
+    public func receive(into buffer: UnsafeMutableRawBufferPointer, at now: Instant) -> Int {
+        var copied = 0
+        while copied < buffer.count {
+            let n = withReceivedBytes(at: now) { bytes in
+                let n = min(bytes.count, buffer.count - copied)
+                if n > 0, let source = bytes.baseAddress, let target = buffer.baseAddress {
+                    (target + copied).copyMemory(from: source, byteCount: n)
+                }
+                return n
+            }
+            if n == 0 { break }
+            copied += n
+        }
+        return copied
+    }
+
+    /// Lends the first contiguous run of in-order bytes (empty if there are none) to `body`, which returns how many of
+    /// them it has consumed.
+    public func withReceivedBytes(at now: Instant, _ body: (UnsafeRawBufferPointer) -> Int) -> Int {
+        var offered = 0
+        let wanted = receiveBuffer.withFirst { bytes in
+            offered = bytes.count
+            return body(bytes)
+        }
+        let consumed = min(max(wanted, 0), offered)
+        if consumed > 0 {
+            receiveBuffer.consume(consumed)
+            considerWindowUpdate()
+        }
+        return consumed
+    }
+}

@@ -1,0 +1,38 @@
+// SEND (RFC 9293 3.10.2).
+import TCPSegments
+
+extension Connection {
+    /// Appends up to `maximum` bytes that `fill` writes into the room it is given. Returns how many were queued: 0 if the
+    /// buffer is full, and `.writable` follows when it no longer is.
+    public func send(
+        maximum: Int, at now: Instant, _ fill: (UnsafeMutableRawBufferPointer) -> Int
+    ) throws(ConnectionError) -> Int {
+        switch state {
+        case .closed, .listen: throw .notConnected
+        case .finWait1, .finWait2, .closing, .lastAck, .timeWait: throw .closing
+        case .synSent, .synReceived, .established, .closeWait: break
+        }
+        guard !finQueued else { throw .closing }
+        let room = min(maximum, sendSpace)
+        guard room > 0 else {
+            wantsWritable = maximum > 0
+            return 0
+        }
+        return sendBuffer.append(maximum: room, fill)
+    }
+
+    /// Queues as many of `bytes` as fit and returns their number.
+    public func send(_ bytes: UnsafeRawBufferPointer, at now: Instant) throws(ConnectionError) -> Int {
+        var sent = 0
+        while sent < bytes.count {
+            let n = try send(maximum: bytes.count - sent, at: now) { room in
+                let count = min(room.count, bytes.count - sent)
+                room.copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[sent..<(sent + count)]))
+                return count
+            }
+            if n == 0 { break }
+            sent += n
+        }
+        return sent
+    }
+}
