@@ -24,6 +24,9 @@ let package = Package(
                 .product(name: "HeapModule", package: "swift-collections"),
             ],
             swiftSettings: strict),
+        .target(name: "Impairments", dependencies: ["TCPSegments"], swiftSettings: strict),
+        .target(
+            name: "NetworkLayer", dependencies: ["TCPSegments", "Impairments", "CLinux"], swiftSettings: strict),
         .testTarget(name: "TCPEngineTests", dependencies: ["TCPEngine", "TCPSegments"], swiftSettings: strict),
         .target(name: "CLinux"),
         .target(name: "ControlRecords"),
