@@ -19,7 +19,7 @@ public final class Chisocket: Sendable {
 
     /// A new chisocket, neither bound nor connected.
     public convenience init(
-        _ family: SocketAddress.Family = .ipv4, daemon: DaemonPath = .standard
+        _ family: ChisocketAddress.Family = .ipv4, daemon: DaemonPath = .standard
     ) throws(ChisocketError) {
         let type = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
         self.init(
@@ -90,7 +90,7 @@ public final class Chisocket: Sendable {
     // MARK: Connections
 
     /// Binds to a local address; port 0 lets the daemon choose one.
-    public func bind(to address: SocketAddress) throws(ChisocketError) {
+    public func bind(to address: ChisocketAddress) throws(ChisocketError) {
         try withDescriptor("bind") { d throws(ChisocketError) in
             try DescriptorCalls.bind(d, to: address, daemon: daemon)
         }
@@ -104,7 +104,7 @@ public final class Chisocket: Sendable {
     }
 
     /// Connects, and waits until the connection is established or has failed.
-    public func connect(to address: SocketAddress) throws(ChisocketError) {
+    public func connect(to address: ChisocketAddress) throws(ChisocketError) {
         try withDescriptor("connect") { d throws(ChisocketError) in
             try DescriptorCalls.connect(d, to: address, daemon: daemon)
         }
@@ -115,7 +115,7 @@ public final class Chisocket: Sendable {
         to host: String, port: UInt16, daemon: DaemonPath = .standard
     ) throws(ChisocketError) -> Chisocket {
         var failure: ChisocketError?
-        for address in try SocketAddress.resolve(host, port: port) {
+        for address in try ChisocketAddress.resolve(host, port: port) {
             do throws(ChisocketError) {
                 let made = try Chisocket(address.family, daemon: daemon)
                 try made.connect(to: address)
@@ -130,7 +130,7 @@ public final class Chisocket: Sendable {
 
     /// A chisocket that listens on `address`.
     public static func listening(
-        on address: SocketAddress, backlog: Int32 = 128, daemon: DaemonPath = .standard
+        on address: ChisocketAddress, backlog: Int32 = 128, daemon: DaemonPath = .standard
     ) throws(ChisocketError) -> Chisocket {
         let made = try Chisocket(address.family, daemon: daemon)
         try made.setReuseAddress(true)

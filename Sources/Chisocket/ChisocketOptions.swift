@@ -4,7 +4,7 @@ import Glibc
 
 extension Chisocket {
     /// This end's address; nil before bind or connect.
-    public var localAddress: SocketAddress? {
+    public var localAddress: ChisocketAddress? {
         get throws(ChisocketError) {
             try withDescriptor("getsockname") { d throws(ChisocketError) in
                 try DescriptorCalls.names(d, daemon: daemon).local
@@ -13,7 +13,7 @@ extension Chisocket {
     }
 
     /// The peer's address; nil before connect.
-    public var remoteAddress: SocketAddress? {
+    public var remoteAddress: ChisocketAddress? {
         get throws(ChisocketError) {
             try withDescriptor("getpeername") { d throws(ChisocketError) in
                 try DescriptorCalls.names(d, call: "getpeername", daemon: daemon).remote

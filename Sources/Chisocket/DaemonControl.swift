@@ -34,16 +34,16 @@ public struct SocketStatus: Sendable {
     /// The record as the daemon sent it.
     public let record: chitcp_socket_status
     /// This end; nil before bind or connect.
-    public let local: SocketAddress?
+    public let local: ChisocketAddress?
     /// The peer's end; nil before connect.
-    public let remote: SocketAddress?
+    public let remote: ChisocketAddress?
     /// The congestion control's name, e.g. "newreno".
     public let congestionControl: String
 
     init(_ record: chitcp_socket_status) {
         self.record = record
-        local = SocketAddress(record.local)
-        remote = SocketAddress(record.remote)
+        local = ChisocketAddress(record.local)
+        remote = ChisocketAddress(record.remote)
         congestionControl = withUnsafeBytes(of: record.congestion_control) {
             String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
         }

@@ -38,7 +38,7 @@ public enum DescriptorCalls {
 
     /// Binds the chisocket to a local address; port 0 lets the daemon choose.
     public static func bind(
-        _ descriptor: Int32, to address: SocketAddress, daemon: DaemonPath = .standard
+        _ descriptor: Int32, to address: ChisocketAddress, daemon: DaemonPath = .standard
     ) throws(ChisocketError) {
         var request = chitcp_request()
         request.operation = CHITCP_OP_BIND.rawValue
@@ -60,7 +60,7 @@ public enum DescriptorCalls {
     /// Connects to `address`. With O_NONBLOCK this throws EINPROGRESS, and poll(2) shows POLLOUT when it is done. A signal
     /// without SA_RESTART ends the wait with EINTR and the connection goes on, as POSIX has it.
     public static func connect(
-        _ descriptor: Int32, to address: SocketAddress, daemon: DaemonPath = .standard
+        _ descriptor: Int32, to address: ChisocketAddress, daemon: DaemonPath = .standard
     ) throws(ChisocketError) {
         var request = chitcp_request()
         request.operation = CHITCP_OP_CONNECT.rawValue
@@ -78,9 +78,9 @@ public enum DescriptorCalls {
         /// The connection's descriptor; the caller closes it.
         public let descriptor: Int32
         /// This end.
-        public let local: SocketAddress?
+        public let local: ChisocketAddress?
         /// The peer's end.
-        public let remote: SocketAddress?
+        public let remote: ChisocketAddress?
     }
 
     /// Takes an established connection off a listening chisocket, waiting for one unless it is O_NONBLOCK.
@@ -108,7 +108,7 @@ public enum DescriptorCalls {
         DescriptorRoles.note(
             .connected, received, DescriptorIdentity(daemonID: identity.daemonID, socketID: record.socket_id))
         return Accepted(
-            descriptor: received, local: SocketAddress(record.local), remote: SocketAddress(record.remote))
+            descriptor: received, local: ChisocketAddress(record.local), remote: ChisocketAddress(record.remote))
     }
 
     /// send(2) without SIGPIPE. Throws ENOTCONN on a chisocket that never was connected.
@@ -116,7 +116,7 @@ public enum DescriptorCalls {
         _ descriptor: Int32, _ bytes: UnsafeRawBufferPointer, flags: Int32 = 0, daemon: DaemonPath = .standard
     ) throws(ChisocketError) -> Int {
         try requireConnected(descriptor, daemon, call: "send")
-        let count = Glibc.send(descriptor, bytes.baseAddress, bytes.count, flags | Int32(MSG_NOSIGNAL.rawValue))
+        let count = Glibc.send(descriptor, bytes.baseAddress, bytes.count, flags | Int32(MSG_NOSIGNAL))
         guard count >= 0 else { throw ChisocketError(errno: errno, call: "send") }
         return count
     }

@@ -21,7 +21,9 @@ struct DescriptorIdentity: Hashable {
         let result = withUnsafeMutablePointer(to: &address) {
             $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { getsockname(descriptor, $0, &length) }
         }
-        guard result == 0 else { throw ChisocketError(errno: errno, call: call, context: "on descriptor \(descriptor)") }
+        guard result == 0 else {
+            throw ChisocketError(errno: errno, call: call, context: "on descriptor \(descriptor)")
+        }
         let place = MemoryLayout<sockaddr_un>.offset(of: \.sun_path) ?? 2
         let isUnix = address.sun_family == sa_family_t(AF_UNIX)
         let parsed = withUnsafeBytes(of: &address) { bytes -> DescriptorIdentity? in

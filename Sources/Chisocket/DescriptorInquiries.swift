@@ -7,11 +7,11 @@ extension DescriptorCalls {
     /// Both ends (nil where there is none yet) and TCP's state, by chiTCP's numbers.
     public static func names(
         _ descriptor: Int32, call name: String = "getsockname", daemon: DaemonPath = .standard
-    ) throws(ChisocketError) -> (local: SocketAddress?, remote: SocketAddress?, state: Int32) {
+    ) throws(ChisocketError) -> (local: ChisocketAddress?, remote: ChisocketAddress?, state: Int32) {
         var request = chitcp_request()
         request.operation = CHITCP_OP_NAMES.rawValue
         let response = try call(&request, on: descriptor, daemon, name: name)
-        return (SocketAddress(response.local), SocketAddress(response.remote), response.argument.0)
+        return (ChisocketAddress(response.local), ChisocketAddress(response.remote), response.argument.0)
     }
 
     /// The value of an option the daemon answers; the kernel's for those that belong to the descriptor (SO_RCVTIMEO,

@@ -7,13 +7,17 @@ final class ThreadConnections {
 
     private static let key: pthread_key_t = {
         var key = pthread_key_t()
-        let result = pthread_key_create(&key) { if let box = $0 { Unmanaged<ThreadConnections>.fromOpaque(box).release() } }
+        let result = pthread_key_create(&key) {
+            if let box = $0 { Unmanaged<ThreadConnections>.fromOpaque(box).release() }
+        }
         precondition(result == 0, "a process has 1024 thread-specific keys, and one is wanted here")
         return key
     }()
 
     private static var ofThisThread: ThreadConnections {
-        if let box = pthread_getspecific(key) { return Unmanaged<ThreadConnections>.fromOpaque(box).takeUnretainedValue() }
+        if let box = pthread_getspecific(key) {
+            return Unmanaged<ThreadConnections>.fromOpaque(box).takeUnretainedValue()
+        }
         let made = ThreadConnections()
         pthread_setspecific(key, Unmanaged.passRetained(made).toOpaque())
         return made

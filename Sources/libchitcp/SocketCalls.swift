@@ -26,10 +26,10 @@ private func complain(_ sentence: String) {
 /// The address a C caller gave: EINVAL for none and for a short one, EAFNOSUPPORT for a foreign family.
 private func address(
     _ raw: UnsafePointer<sockaddr>?, _ length: socklen_t, call: String
-) throws(ChisocketError) -> SocketAddress {
+) throws(ChisocketError) -> ChisocketAddress {
     guard let raw else { throw ChisocketError(errno: EINVAL, call: call, context: "with no address") }
     guard length >= MemoryLayout<sa_family_t>.size else { throw ChisocketError(errno: EINVAL, call: call) }
-    if let address = SocketAddress(raw, length: length) { return address }
+    if let address = ChisocketAddress(raw, length: length) { return address }
     let family = Int32(UnsafeRawPointer(raw).loadUnaligned(as: sa_family_t.self))
     let isKnown = family == AF_INET || family == AF_INET6
     throw ChisocketError(errno: isKnown ? EINVAL : EAFNOSUPPORT, call: call, context: "with this address")
@@ -37,7 +37,7 @@ private func address(
 
 /// Copies an address out as accept(2) does: cut to the room there is, with its full length in `length`.
 private func store(
-    _ address: SocketAddress, _ room: UnsafeMutablePointer<sockaddr>?, _ length: UnsafeMutablePointer<socklen_t>?
+    _ address: ChisocketAddress, _ room: UnsafeMutablePointer<sockaddr>?, _ length: UnsafeMutablePointer<socklen_t>?
 ) {
     guard let room, let length else { return }
     address.withSockaddr { raw, full in

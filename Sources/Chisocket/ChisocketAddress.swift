@@ -4,7 +4,7 @@ import ControlRecords
 import Glibc
 
 /// An IPv4 or IPv6 address and a TCP port.
-public struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
+public struct ChisocketAddress: Hashable, Sendable, CustomStringConvertible {
     /// The two address families.
     public enum Family: Sendable {
         /// AF_INET.
@@ -34,8 +34,8 @@ public struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
     }
 
     /// 0.0.0.0 or ::, every address of this host, with `port` (0: the daemon chooses one).
-    public static func any(_ family: Family = .ipv4, port: UInt16) -> SocketAddress {
-        SocketAddress(family: family, high: 0, low: family == .ipv4 ? 0xFFFF_0000_0000 : 0, port: port)
+    public static func any(_ family: Family = .ipv4, port: UInt16) -> ChisocketAddress {
+        ChisocketAddress(family: family, high: 0, low: family == .ipv4 ? 0xFFFF_0000_0000 : 0, port: port)
     }
 
     /// The address in `text`, such as "127.0.0.1" or "::1"; nil if it is not one. Host names: see `resolve`.
@@ -58,17 +58,17 @@ public struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
     /// - Throws: `ChisocketError` with EHOSTUNREACH if there is none.
     public static func resolve(
         _ host: String, port: UInt16, family: Family? = nil
-    ) throws(ChisocketError) -> [SocketAddress] {
+    ) throws(ChisocketError) -> [ChisocketAddress] {
         var hints = addrinfo()
         hints.ai_family = family?.domain ?? AF_UNSPEC
         hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
         var found: UnsafeMutablePointer<addrinfo>?
         let code = getaddrinfo(host, String(port), &hints, &found)
         defer { if let found { freeaddrinfo(found) } }
-        var addresses: [SocketAddress] = []
+        var addresses: [ChisocketAddress] = []
         var next = code == 0 ? found : nil
         while let one = next {
-            if let raw = one.pointee.ai_addr, let address = SocketAddress(raw, length: one.pointee.ai_addrlen) {
+            if let raw = one.pointee.ai_addr, let address = ChisocketAddress(raw, length: one.pointee.ai_addrlen) {
                 addresses.append(address)
             }
             next = one.pointee.ai_next
@@ -145,8 +145,10 @@ public struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
         default: return nil
         }
         let (high, low) = withUnsafeBytes(of: record.bytes) {
-            ($0.loadUnaligned(as: UInt64.self).bigEndian,
-             $0.loadUnaligned(fromByteOffset: 8, as: UInt64.self).bigEndian)
+            (
+                $0.loadUnaligned(as: UInt64.self).bigEndian,
+                $0.loadUnaligned(fromByteOffset: 8, as: UInt64.self).bigEndian
+            )
         }
         self.init(
             family: family, high: high, low: low, port: UInt16(bigEndian: record.port), scope: record.scope_id)
