@@ -32,6 +32,9 @@ let package = Package(
         .target(name: "ControlRecords"),
         .target(name: "CChitcp"),
         .target(name: "Chisocket", dependencies: ["CLinux", "ControlRecords"], swiftSettings: strict),
+        .testTarget(
+            name: "ChisocketTests", dependencies: ["CChitcp", "CLinux", "Chisocket", "ControlRecords"],
+            swiftSettings: strict),
         .target(name: "libchitcp", dependencies: ["CChitcp", "Chisocket"], swiftSettings: strict),
     ]
 )
