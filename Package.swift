@@ -24,6 +24,8 @@ let package = Package(
         .target(
             name: "NetworkLayer", dependencies: ["TCPSegments", "Impairments", "CLinux"], swiftSettings: strict),
         .testTarget(name: "TCPEngineTests", dependencies: ["TCPEngine", "TCPSegments"], swiftSettings: strict),
+        .testTarget(
+            name: "NetworkLayerTests", dependencies: ["NetworkLayer", "TCPSegments"], swiftSettings: strict),
         .target(name: "CLinux"),
         .target(name: "ControlRecords"),
     ]
