@@ -35,6 +35,8 @@ public struct FrameLinksStatistics: Sendable {
     public internal(set) var badChecksums: UInt64 = 0
     public internal(set) var refusedConnections: UInt64 = 0
     public internal(set) var impairedSegments: UInt64 = 0
+    /// Segments dropped in front of a link that had twice its limit waiting.
+    public internal(set) var droppedAtLimit: UInt64 = 0
 }
 
 /// All real connections of a daemon. Not thread-safe: the event loop's thread calls it.
@@ -194,7 +196,8 @@ public final class FrameLinks {
         let interval = min((backoffs[addresses]?.interval ?? .milliseconds(100)) * 2, .seconds(30))
         backoffs[addresses] = (now + interval, interval)
         wanted.remove(addresses)
-        receiver.linkUnavailable(addresses, failure, at: now)
+        // The peer's own dial may have given the pair a link meanwhile.
+        if chosen(for: addresses) == nil { receiver.linkUnavailable(addresses, failure, at: now) }
     }
 
     /// A real connection can be used from now on.
@@ -309,6 +312,12 @@ public final class FrameLinks {
     public func transmit(_ transmission: Transmission, _ tuple: FourTuple, on link: LinkID, at now: Instant) {
         guard let connection = lastUsed?.id == link ? lastUsed : connections[link], !connection.isClosed else { return }
         lastUsed = connection
+        // The engine does not poll connections past the limit; what still comes at twice the limit are replies without a
+        // connection, which a peer that never reads could otherwise pile up.
+        guard connection.queuedBytes < 2 * RealConnection.outputLimit else {
+            statistics.droppedAtLimit += UInt64(transmission.segmentCount)
+            return
+        }
         for index in 0..<transmission.segmentCount {
             let (header, offset, count) = transmission.segment(index)
             if !configuration.impairment.isPerfect || capture != nil || observer != nil {

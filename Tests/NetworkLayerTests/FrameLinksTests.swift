@@ -153,4 +153,21 @@ import Testing
         #expect(street.run { atA.arrivals.count == 1 })
         #expect(atB.gone.isEmpty)
     }
+
+    @Test("replies to a peer that never reads are dropped at twice the limit, so that it cannot fill the memory")
+    func bounded() throws {
+        let street = Neighbourhood()
+        let (a, atA) = try street.add(IPAddress(127, 77, 9, 1))
+        let quiet = Neighbourhood(port: street.port)
+        _ = try quiet.add(IPAddress(127, 77, 9, 2))
+        let pair = AddressPair(local: IPAddress(127, 77, 9, 1), remote: IPAddress(127, 77, 9, 2))
+        a.want(pair, fresh: true, at: monotonicNow())
+        #expect(street.run { atA.available.count == 1 })
+        let tuple = FourTuple(local: Endpoint(pair.local, 1), remote: Endpoint(pair.remote, 2))
+        let reply = segment()
+        for _ in 0..<100_000 { a.transmit(reply, tuple, on: atA.available[0].0, at: monotonicNow()) }
+        #expect(atA.writable == [false])
+        #expect(a.statistics.droppedAtLimit > 0)
+        #expect(a.statistics.framesSent + a.statistics.droppedAtLimit == 100_000)
+    }
 }
