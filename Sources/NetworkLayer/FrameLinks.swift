@@ -88,7 +88,7 @@ public final class FrameLinks {
         for address in all {
             do {
                 listeners.append(try ListeningSocket(Endpoint(address, configuration.port), owner: self))
-            } catch where address == .anyIPv6 && error.errno == EAFNOSUPPORT {
+            } catch  where address == .anyIPv6 && error.errno == EAFNOSUPPORT {
                 // A kernel without IPv6 is no reason not to serve IPv4.
                 continue
             }
@@ -204,6 +204,9 @@ public final class FrameLinks {
     private func add(_ connection: RealConnection, at now: Instant) {
         connections[connection.id] = connection
         byAddresses[connection.addresses, default: []].append(connection)
+        // To itself a daemon sends on the end it dialled. The accepted end may be any program's of this machine that has found
+        // the port: announced as the link, it would swallow what is meant for this daemon.
+        guard connection.dialled || connection.addresses.local != connection.addresses.remote else { return }
         receiver.linkAvailable(connection.id, properties, for: connection.addresses, at: now)
         if wanted.remove(connection.addresses) != nil, let chosen = chosen(for: connection.addresses),
             chosen !== connection
@@ -249,7 +252,8 @@ public final class FrameLinks {
     /// The link on which the answer to a segment that came in over `connection` goes out.
     private func answering(_ connection: RealConnection) -> RealConnection {
         guard let all = byAddresses[connection.addresses], all.count > 1 else { return connection }
-        if connection.addresses.local != connection.addresses.remote, all.allSatisfy({ $0.dialled == connection.dialled })
+        if connection.addresses.local != connection.addresses.remote,
+            all.allSatisfy({ $0.dialled == connection.dialled })
         {
             return connection
         }
@@ -409,7 +413,9 @@ public final class FrameLinks {
         let due = held.filter { $0.at <= now }.sorted { $0.at < $1.at }
         held.removeAll { $0.at <= now }
         for segment in due {
-            if let connection = connections[segment.link], !connection.isClosed { send(segment.bytes, over: connection) }
+            if let connection = connections[segment.link], !connection.isClosed {
+                send(segment.bytes, over: connection)
+            }
         }
     }
 
@@ -485,7 +491,8 @@ final class ListeningSocket: EventHandler {
                 return
             }
             var name = SocketAddress()
-            guard name.fill({ getsockname(fd, $0, $1) }) == 0, let local = name.endpoint, let remote = peer.endpoint else {
+            guard name.fill({ getsockname(fd, $0, $1) }) == 0, let local = name.endpoint, let remote = peer.endpoint
+            else {
                 _ = Glibc.close(fd)
                 continue
             }
