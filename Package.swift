@@ -44,6 +44,8 @@ let package = Package(
             swiftSettings: strict),
         .executableTarget(name: "chitcpd", dependencies: ["Daemon"], swiftSettings: strict),
         .testTarget(name: "TCPEngineTests", dependencies: ["TCPEngine", "TCPSegments"], swiftSettings: strict),
+        .testTarget(
+            name: "NetworkLayerTests", dependencies: ["NetworkLayer", "TCPSegments"], swiftSettings: strict),
         .target(name: "CLinux"),
         .target(name: "ControlRecords"),
         .target(name: "CChitcp"),
