@@ -26,7 +26,11 @@ let package = Package(
             swiftSettings: strict),
         .target(name: "Impairments", dependencies: ["TCPSegments"], swiftSettings: strict),
         .target(
-            name: "NetworkLayer", dependencies: ["TCPSegments", "Impairments", "CLinux"], swiftSettings: strict),
+            name: "NetworkLayer",
+            dependencies: [
+                "TCPSegments", "Impairments", "CLinux", .product(name: "DequeModule", package: "swift-collections"),
+            ],
+            swiftSettings: strict),
         .target(
             name: "SocketLayer",
             dependencies: [
