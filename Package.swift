@@ -27,7 +27,25 @@ let package = Package(
         .target(name: "Impairments", dependencies: ["TCPSegments"], swiftSettings: strict),
         .target(
             name: "NetworkLayer", dependencies: ["TCPSegments", "Impairments", "CLinux"], swiftSettings: strict),
+        .target(
+            name: "SocketLayer",
+            dependencies: [
+                "TCPEngine", "TCPSegments", "NetworkLayer",
+                .product(name: "HeapModule", package: "swift-collections"),
+            ],
+            swiftSettings: strict),
+        .target(
+            name: "Daemon",
+            dependencies: [
+                "SocketLayer", "NetworkLayer", "TCPEngine", "TCPSegments", "Impairments", "ControlRecords", "CLinux",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: strict),
+        .executableTarget(name: "chitcpd", dependencies: ["Daemon"], swiftSettings: strict),
         .testTarget(name: "TCPEngineTests", dependencies: ["TCPEngine", "TCPSegments"], swiftSettings: strict),
+        .testTarget(
+            name: "NetworkLayerTests", dependencies: ["NetworkLayer", "TCPSegments"], swiftSettings: strict),
         .target(name: "CLinux"),
         .target(name: "ControlRecords"),
         .target(name: "CChitcp"),
