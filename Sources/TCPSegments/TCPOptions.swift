@@ -32,7 +32,7 @@ public struct Timestamps: Hashable, Sendable, BitwiseCopyable {
 /// Up to four SACK blocks, held inline.
 public struct SACKBlocks: Sendable, BitwiseCopyable {
     /// How many blocks there are: 0 to 4.
-    public private(set) var count: Int = 0
+    public internal(set) var count: Int = 0
     @usableFromInline var storage: InlineArray<4, SequenceRange>
 
     @inlinable public init() {
@@ -43,7 +43,7 @@ public struct SACKBlocks: Sendable, BitwiseCopyable {
 /// Up to forty bytes of options that this code does not interpret, held inline.
 public struct UnknownOptions: Sendable, BitwiseCopyable {
     /// How many bytes there are: 0 to 40.
-    public private(set) var count: Int = 0
+    public internal(set) var count: Int = 0
     @usableFromInline var storage: InlineArray<40, UInt8>
 
     @inlinable public init() { storage = InlineArray(repeating: 0) }
