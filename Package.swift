@@ -21,6 +21,9 @@ let package = Package(
             ],
             swiftSettings: strict),
         .testTarget(name: "TCPEngineTests", dependencies: ["TCPEngine", "TCPSegments"], swiftSettings: strict),
+        .executableTarget(
+            name: "engine-benchmark", dependencies: ["TCPEngine", "TCPSegments"], path: "Benchmarks/engine-benchmark",
+            swiftSettings: strict),
         .target(name: "CLinux"),
         .target(name: "ControlRecords"),
     ]
