@@ -20,6 +20,9 @@ let package = Package(
                 .product(name: "HeapModule", package: "swift-collections"),
             ],
             swiftSettings: strict),
+        .target(name: "Impairments", dependencies: ["TCPSegments"], swiftSettings: strict),
+        .target(
+            name: "NetworkLayer", dependencies: ["TCPSegments", "Impairments", "CLinux"], swiftSettings: strict),
         .testTarget(name: "TCPEngineTests", dependencies: ["TCPEngine", "TCPSegments"], swiftSettings: strict),
         .executableTarget(
             name: "engine-benchmark", dependencies: ["TCPEngine", "TCPSegments"], path: "Benchmarks/engine-benchmark",

@@ -1,2 +1,101 @@
-/* A C target needs a source file. */
+/* The functions of clinux.h. They live here and not in the header, because the feature macros they need would contradict
+ * those with which Swift imports the C library. */
+#define _GNU_SOURCE
 #include "clinux.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sockios.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+/* epoll_wait with a time-out in nanoseconds; negative: none. */
+int clinux_epoll_wait(int epfd, struct epoll_event *events, int count, int64_t nanoseconds)
+{
+    if (nanoseconds < 0) return epoll_wait(epfd, events, count, -1);
+    struct timespec t = { .tv_sec = nanoseconds / 1000000000, .tv_nsec = nanoseconds % 1000000000 };
+    return epoll_pwait2(epfd, events, count, &t, NULL);
+}
+
+/* Adds `fd` with `events`; `token` comes back in the event. */
+int clinux_epoll_add(int epfd, int fd, uint32_t events, uint64_t token)
+{
+    struct epoll_event e = { .events = events, .data = { .u64 = token } };
+    return epoll_ctl(epfd, EPOLL_CTL_ADD, fd, &e);
+}
+
+uint64_t clinux_epoll_token(const struct epoll_event *e) { return e->data.u64; }
+
+/* Unread bytes of a socket, or -1 with errno. */
+int clinux_unread(int fd) { int n; return ioctl(fd, SIOCINQ, &n) < 0 ? -1 : n; }
+/* Bytes (for UNIX sockets: of socket memory) written and not yet read by the peer, or -1 with errno. */
+int clinux_unsent(int fd) { int n; return ioctl(fd, SIOCOUTQ, &n) < 0 ? -1 : n; }
+
+/* Sends `length` bytes with descriptor `passed` attached (-1: none). */
+ssize_t clinux_send_descriptor(int fd, const void *bytes, size_t length, int passed, int flags)
+{
+    struct iovec iov = { .iov_base = (void *) bytes, .iov_len = length };
+    union { struct cmsghdr header; char space[CMSG_SPACE(sizeof(int))]; } control;
+    struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
+    if (passed >= 0) {
+        memset(&control, 0, sizeof control);
+        message.msg_control = control.space;
+        message.msg_controllen = sizeof control.space;
+        struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(c), &passed, sizeof(int));
+    }
+    return sendmsg(fd, &message, flags | MSG_NOSIGNAL);
+}
+
+/* Receives at most `length` bytes; *received is the first descriptor that came along (close-on-exec), or -1. Any further
+ * descriptors are closed. */
+ssize_t clinux_receive_descriptor(int fd, void *bytes, size_t length, int *received, int flags)
+{
+    struct iovec iov = { .iov_base = bytes, .iov_len = length };
+    union { struct cmsghdr header; char space[CMSG_SPACE(8 * sizeof(int))]; } control;
+    struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.space,
+                              .msg_controllen = sizeof control.space };
+    *received = -1;
+    ssize_t n = recvmsg(fd, &message, flags | MSG_CMSG_CLOEXEC);
+    if (n < 0) return n;
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c)) {
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
+        size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (size_t i = 0; i < count; i++) {
+            int one;
+            memcpy(&one, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
+            if (*received < 0) *received = one; else close(one);
+        }
+    }
+    return n;
+}
+
+/* The credentials of a UNIX socket's peer; 0 or -1 with errno. */
+int clinux_peer_credentials(int fd, int *pid, unsigned *uid, unsigned *gid)
+{
+    struct ucred c;
+    socklen_t length = sizeof c;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &c, &length) < 0) return -1;
+    *pid = c.pid; *uid = c.uid; *gid = c.gid;
+    return 0;
+}
+
+int clinux_accept(int fd, struct sockaddr *address, socklen_t *length)
+{
+    return accept4(fd, address, length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+
+int clinux_pipe(int ends[2]) { return pipe2(ends, O_NONBLOCK | O_CLOEXEC); }
+
+int clinux_epoll_create(void) { return epoll_create1(EPOLL_CLOEXEC); }
+
+int clinux_eventfd(void) { return eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC); }
+
+int clinux_socketpair(int ends[2]) { return socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends); }

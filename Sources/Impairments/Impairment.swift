@@ -1,0 +1,130 @@
+// A bad network as a pure function: seed, now, packet size in; deliveries out. Integer arithmetic only.
+import TCPSegments
+
+/// What one direction of a path does to packets. Probabilities are in parts per million, sizes in bytes.
+public struct ImpairmentConfiguration: Sendable, Equatable {
+    /// Independent loss.
+    public var loss = 0
+    /// Bursts: the probability that a burst begins at a packet, and that it ends at one (Gilbert's model). While a burst
+    /// lasts every packet is lost.
+    public var burstBegin = 0
+    public var burstEnd = 1_000_000
+    /// A packet is held back by `reorderDelay`, so that later ones overtake it.
+    public var reorder = 0
+    public var reorderDelay = TimeInterval.milliseconds(5)
+    /// A packet is delivered twice.
+    public var duplicate = 0
+    /// One bit of the packet is flipped.
+    public var corrupt = 0
+    /// One-way delay, and the largest random addition to it. Jitter alone does not reorder.
+    public var delay = TimeInterval.zero
+    public var jitter = TimeInterval.zero
+    /// Bits per second; 0: no limit. Packets wait in a drop-tail queue of `queueLimit` bytes.
+    public var rate: Int64 = 0
+    public var queueLimit = 100_000
+    /// While one of these lasts nothing gets through: from, inclusive, to, exclusive.
+    public var partitions: [Range<Instant>] = []
+
+    /// A perfect network.
+    public init() {}
+
+    /// True if nothing happens to any packet.
+    public var isPerfect: Bool { self == ImpairmentConfiguration() }
+}
+
+/// What becomes of one packet.
+public struct Delivery: Sendable, Equatable {
+    /// When it arrives.
+    public let at: Instant
+    /// Which bit to flip, if any: an index below eight times the packet's size.
+    public let flippedBit: Int?
+
+    /// A delivery at `at`.
+    public init(at: Instant, flippedBit: Int? = nil) {
+        self.at = at
+        self.flippedBit = flippedBit
+    }
+}
+
+/// One direction of a path with its memory: the generator, the queue, whether a burst lasts.
+public struct Impairment: Sendable {
+    /// What was done so far, in packets.
+    public struct Counters: Sendable, Equatable {
+        public internal(set) var packets = 0
+        public internal(set) var lost = 0
+        public internal(set) var queueDropped = 0
+        public internal(set) var partitioned = 0
+        public internal(set) var reordered = 0
+        public internal(set) var duplicated = 0
+        public internal(set) var corrupted = 0
+    }
+
+    public let configuration: ImpairmentConfiguration
+    public private(set) var counters = Counters()
+    private var random: SeededGenerator
+    private var inBurst = false
+    /// When the queue's last packet has left, and when the last in-order packet arrives.
+    private var queueEmptyAt = Instant.origin
+    private var lastArrival = Instant.origin
+
+    /// The direction that `configuration` and `seed` describe; the same calls give the same deliveries.
+    public init(_ configuration: ImpairmentConfiguration, seed: UInt64) {
+        self.configuration = configuration
+        random = SeededGenerator(seed: seed)
+    }
+
+    /// When the packet of `size` bytes that enters at `now` arrives: never, once or twice. `now` must not go backwards.
+    public mutating func deliveries(size: Int, at now: Instant) -> [Delivery] {
+        let c = configuration
+        counters.packets += 1
+        if c.partitions.contains(where: { $0.contains(now) }) {
+            counters.partitioned += 1
+            return []
+        }
+        if inBurst {
+            if random.chance(c.burstEnd) { inBurst = false }
+        } else if random.chance(c.burstBegin) {
+            inBurst = true
+        }
+        if inBurst || random.chance(c.loss) {
+            counters.lost += 1
+            return []
+        }
+        guard let departure = enqueue(size, at: now) else {
+            counters.queueDropped += 1
+            return []
+        }
+        var arrival = departure + c.delay + .nanoseconds(random.below(c.jitter.nanoseconds + 1))
+        if random.chance(c.reorder) {
+            counters.reordered += 1
+            arrival = arrival + c.reorderDelay
+        } else {
+            arrival = max(arrival, lastArrival)
+            lastArrival = arrival
+        }
+        var flippedBit: Int?
+        if size > 0, random.chance(c.corrupt) {
+            counters.corrupted += 1
+            flippedBit = Int(random.below(Int64(size) * 8))
+        }
+        var result = [Delivery(at: arrival, flippedBit: flippedBit)]
+        if random.chance(c.duplicate) {
+            counters.duplicated += 1
+            result.append(Delivery(at: arrival, flippedBit: nil))
+        }
+        return result
+    }
+
+    /// When the packet has left the bottleneck; nil if the queue is full.
+    private mutating func enqueue(_ size: Int, at now: Instant) -> Instant? {
+        guard configuration.rate > 0 else { return now }
+        let start = max(now, queueEmptyAt)
+        let waiting = (start - now).nanoseconds
+        // Bytes that still wait, from the time they need; in 128 bits nothing overflows.
+        let queued = Int128(waiting) * Int128(configuration.rate) / 8_000_000_000
+        guard queued + Int128(size) <= Int128(configuration.queueLimit) || waiting == 0 else { return nil }
+        let service = Int128(size) * 8_000_000_000 / Int128(configuration.rate)
+        queueEmptyAt = start + .nanoseconds(Int64(clamping: service))
+        return queueEmptyAt
+    }
+}

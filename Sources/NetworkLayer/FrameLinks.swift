@@ -1,0 +1,491 @@
+// Links over real TCP: which real connection serves which pair of hosts, dialling, and segments in and out.
+import CLinux
+import Glibc
+import Impairments
+import TCPSegments
+
+/// How frames travel.
+public struct FrameLinksConfiguration: Sendable {
+    /// The real TCP port of this daemon and of those it dials.
+    public var port: UInt16 = 23300
+    /// Listen on and dial from these only; empty: all.
+    public var addresses: [IPAddress] = []
+    /// Compute the TCP checksum of what leaves.
+    public var computesChecksum = false
+    /// TIME-WAIT lasts twice this (1 s: one ordered stream, nothing older survives).
+    public var maximumSegmentLifetime = TimeInterval.seconds(1)
+    /// A dial without an answer is given up after this.
+    public var dialTimeout = TimeInterval.seconds(3)
+    /// Real connections at once, in all and with one remote address.
+    public var maximumConnections = 4096
+    public var maximumConnectionsPerHost = 64
+    /// What happens to segments that leave.
+    public var impairment = ImpairmentConfiguration()
+    public var impairmentSeed: UInt64 = 1
+
+    public init() {}
+}
+
+/// What the network layer counted.
+public struct FrameLinksStatistics: Sendable {
+    public internal(set) var framesReceived: UInt64 = 0
+    public internal(set) var framesSent: UInt64 = 0
+    public internal(set) var malformedFrames: UInt64 = 0
+    public internal(set) var malformedSegments: UInt64 = 0
+    public internal(set) var badChecksums: UInt64 = 0
+    public internal(set) var refusedConnections: UInt64 = 0
+    public internal(set) var impairedSegments: UInt64 = 0
+}
+
+/// All real connections of a daemon. Not thread-safe: the event loop's thread calls it.
+public final class FrameLinks {
+    public let configuration: FrameLinksConfiguration
+    public private(set) var statistics = FrameLinksStatistics()
+    /// Records segments, if set.
+    public var capture: CaptureWriter?
+    /// Hears of every segment, for the log, if set. The tuple's local end is ours.
+    public var observer: ((SegmentEvent, SegmentHeader, _ count: Int, FourTuple) -> Void)?
+
+    let registry: any EventRegistry
+    let readBuffer = Chunk(capacity: 512 * 1024)
+    private unowned let receiver: any SegmentReceiver
+    private let log: (String) -> Void
+    private var listeners: [ListeningSocket] = []
+    private var connections: [LinkID: RealConnection] = [:]
+    private var byAddresses: [AddressPair: [RealConnection]] = [:]
+    private var dials: [AddressPair: RealConnection] = [:]
+    private var wanted: Set<AddressPair> = []
+    private var backoffs: [AddressPair: (until: Instant, interval: TimeInterval)] = [:]
+    private var flushQueue: [RealConnection] = []
+    private var lastID: UInt32 = 0
+    private var impairment: Impairment
+    private var held: [HeldSegment] = []
+    private var lastUsed: RealConnection?
+
+    private struct HeldSegment {
+        let at: Instant
+        let link: LinkID
+        let bytes: [UInt8]
+    }
+
+    /// `log` takes sentences about links: refused peers, malformed frames.
+    public init(
+        configuration: FrameLinksConfiguration, registry: any EventRegistry, receiver: any SegmentReceiver,
+        log: @escaping (String) -> Void
+    ) {
+        self.configuration = configuration
+        self.registry = registry
+        self.receiver = receiver
+        self.log = log
+        impairment = Impairment(configuration.impairment, seed: configuration.impairmentSeed)
+    }
+
+    /// Starts to listen; afterwards peers can dial.
+    public func listen() throws(SystemError) {
+        let all = configuration.addresses.isEmpty ? [IPAddress.anyIPv4, .anyIPv6] : configuration.addresses
+        for address in all {
+            do {
+                listeners.append(try ListeningSocket(Endpoint(address, configuration.port), owner: self))
+            } catch where address == .anyIPv6 && error.errno == EAFNOSUPPORT {
+                // A kernel without IPv6 is no reason not to serve IPv4.
+                continue
+            }
+        }
+    }
+
+    /// Closes everything. Segments that wait are written as far as the kernel takes them at once.
+    public func close(at now: Instant) {
+        flush(at: now)
+        for l in listeners { l.close() }
+        listeners = []
+        for c in connections.values { c.close() }
+        connections = [:]
+        byAddresses = [:]
+        dials = [:]
+    }
+
+    var properties: LinkProperties {
+        LinkProperties(
+            maximumSegmentSize: UInt16(FrameHeader.maximumSegment - 20),
+            maximumSegmentLifetime: configuration.maximumSegmentLifetime,
+            computesChecksum: configuration.computesChecksum)
+    }
+
+    // MARK: Links
+
+    /// Somebody needs a link: answered, now or later, by `linkAvailable` or `linkUnavailable`. Fresh requests dial at
+    /// once; others obey the backoff after failures.
+    public func want(_ addresses: AddressPair, fresh: Bool, at now: Instant) {
+        if let connection = chosen(for: addresses) {
+            receiver.linkAvailable(connection.id, properties, for: addresses, at: now)
+            return
+        }
+        if dials[addresses] != nil {
+            wanted.insert(addresses)
+            return
+        }
+        if !fresh, let backoff = backoffs[addresses], now < backoff.until {
+            receiver.linkUnavailable(addresses, .noAnswer, at: now)
+            return
+        }
+        wanted.insert(addresses)
+        dial(addresses, at: now)
+    }
+
+    private func dial(_ addresses: AddressPair, at now: Instant) {
+        let family = addresses.remote.isIPv4 ? AF_INET : AF_INET6
+        let fd = socket(
+            family, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        guard fd >= 0 else {
+            log("cannot dial \(addresses.remote): \(String(cString: strerror(errno)))")
+            fail(addresses, .noAnswer, at: now)
+            return
+        }
+        var result = SocketAddress(Endpoint(addresses.local, 0)).withPointer { bind(fd, $0, $1) }
+        if result == 0 {
+            result = SocketAddress(Endpoint(addresses.remote, configuration.port)).withPointer {
+                Glibc.connect(fd, $0, $1)
+            }
+        }
+        if result < 0, errno != EINPROGRESS {
+            let failure = Self.failure(of: errno)
+            _ = Glibc.close(fd)
+            fail(addresses, failure, at: now)
+            return
+        }
+        lastID &+= 1
+        let connection = RealConnection(
+            id: LinkID(lastID), addresses: addresses, dialled: true, descriptor: fd, owner: self)
+        connection.dialDeadline = now + configuration.dialTimeout
+        connections[connection.id] = connection
+        dials[addresses] = connection
+        do {
+            try registry.register(fd, connection)
+        } catch {
+            log("\(error)")
+            dialFailed(connection, .noAnswer, at: now)
+        }
+    }
+
+    static func failure(of error: Int32) -> LinkFailure {
+        switch error {
+        case ECONNREFUSED, ECONNRESET: return .refused
+        case EHOSTUNREACH, ENETUNREACH, EADDRNOTAVAIL, EACCES, EPERM, EINVAL: return .unreachable
+        default: return .noAnswer
+        }
+    }
+
+    func dialSucceeded(_ connection: RealConnection, at now: Instant) {
+        dials[connection.addresses] = nil
+        backoffs[connection.addresses] = nil
+        add(connection, at: now)
+        connection.flush(at: now)
+    }
+
+    func dialFailed(_ connection: RealConnection, _ failure: LinkFailure, at now: Instant) {
+        dials[connection.addresses] = nil
+        connections[connection.id] = nil
+        connection.close()
+        fail(connection.addresses, failure, at: now)
+    }
+
+    private func fail(_ addresses: AddressPair, _ failure: LinkFailure, at now: Instant) {
+        if backoffs.count > 4096 { backoffs = [:] }
+        let interval = min((backoffs[addresses]?.interval ?? .milliseconds(100)) * 2, .seconds(30))
+        backoffs[addresses] = (now + interval, interval)
+        wanted.remove(addresses)
+        receiver.linkUnavailable(addresses, failure, at: now)
+    }
+
+    /// A real connection can be used from now on.
+    private func add(_ connection: RealConnection, at now: Instant) {
+        connections[connection.id] = connection
+        byAddresses[connection.addresses, default: []].append(connection)
+        receiver.linkAvailable(connection.id, properties, for: connection.addresses, at: now)
+        if wanted.remove(connection.addresses) != nil, let chosen = chosen(for: connection.addresses),
+            chosen !== connection
+        {
+            receiver.linkAvailable(chosen.id, properties, for: connection.addresses, at: now)
+        }
+    }
+
+    func accepted(_ descriptor: Int32, local: IPAddress, remote: IPAddress, at now: Instant) {
+        let addresses = AddressPair(local: local, remote: remote)
+        guard connections.count < configuration.maximumConnections,
+            byAddresses[addresses]?.count ?? 0 < configuration.maximumConnectionsPerHost
+        else {
+            statistics.refusedConnections += 1
+            _ = Glibc.close(descriptor)
+            return
+        }
+        lastID &+= 1
+        let connection = RealConnection(
+            id: LinkID(lastID), addresses: addresses, dialled: false, descriptor: descriptor, owner: self)
+        do {
+            try registry.register(descriptor, connection)
+        } catch {
+            log("\(error)")
+            _ = Glibc.close(descriptor)
+            return
+        }
+        add(connection, at: now)
+    }
+
+    /// The connection on which to send between `addresses` (design section 5): to itself the dialled end; if both sides
+    /// dialled, the one dialled by the lower address; else the newest.
+    private func chosen(for addresses: AddressPair) -> RealConnection? {
+        guard let all = byAddresses[addresses], let newest = all.last else { return nil }
+        if addresses.local == addresses.remote { return all.last { $0.dialled } }
+        if all.count > 1, all.contains(where: \.dialled), all.contains(where: { !$0.dialled }) {
+            let weAreLower = addresses.local < addresses.remote
+            return all.last { $0.dialled == weAreLower } ?? newest
+        }
+        return newest
+    }
+
+    /// The link on which the answer to a segment that came in over `connection` goes out.
+    private func answering(_ connection: RealConnection) -> RealConnection {
+        guard let all = byAddresses[connection.addresses], all.count > 1 else { return connection }
+        if connection.addresses.local != connection.addresses.remote, all.allSatisfy({ $0.dialled == connection.dialled })
+        {
+            return connection
+        }
+        return chosen(for: connection.addresses) ?? connection
+    }
+
+    func ended(_ connection: RealConnection, at now: Instant) {
+        guard !connection.isClosed else { return }
+        connection.close()
+        if lastUsed === connection { lastUsed = nil }
+        connections[connection.id] = nil
+        byAddresses[connection.addresses]?.removeAll { $0 === connection }
+        if byAddresses[connection.addresses]?.isEmpty ?? false { byAddresses[connection.addresses] = nil }
+        receiver.linkGone(connection.id, at: now)
+    }
+
+    func malformed(_ connection: RealConnection, _ error: FrameError, at now: Instant) {
+        statistics.malformedFrames += 1
+        log("closed the real connection with \(connection.addresses.remote): malformed frame (\(error))")
+        ended(connection, at: now)
+    }
+
+    func writabilityChanged(_ connection: RealConnection, writable: Bool) {
+        receiver.linkWritable(connection.id, writable, at: .origin)
+    }
+
+    // MARK: Segments
+
+    func arrived(_ segment: UnsafeRawBufferPointer, over connection: RealConnection, at now: Instant) {
+        guard !connection.isClosed else { return }
+        statistics.framesReceived += 1
+        let addresses = connection.addresses
+        let header: SegmentHeader
+        let offset: Int
+        do {
+            (header, offset) = try SegmentDecoder.decode(segment)
+        } catch {
+            statistics.malformedSegments += 1
+            return
+        }
+        // A checksum of 0 means that the real connection protects the bytes; any other is verified.
+        if segment[16] != 0 || segment[17] != 0,
+            !InternetChecksum.isValid(segment, from: addresses.remote, to: addresses.local)
+        {
+            statistics.badChecksums += 1
+            return
+        }
+        if let capture {
+            capture.record(segment, from: addresses.remote, to: addresses.local, time: Self.wallClock())
+        }
+        let tuple = FourTuple(
+            local: Endpoint(addresses.local, header.destinationPort),
+            remote: Endpoint(addresses.remote, header.sourcePort))
+        let payload = UnsafeRawBufferPointer(rebasing: segment[offset...])
+        observer?(.received, header, payload.count, tuple)
+        receiver.segmentArrived(header, payload: payload, tuple: tuple, on: answering(connection).id, at: now)
+    }
+
+    /// Sends segments over a link. They wait in memory until `flush`.
+    public func transmit(_ transmission: Transmission, _ tuple: FourTuple, on link: LinkID, at now: Instant) {
+        guard let connection = lastUsed?.id == link ? lastUsed : connections[link], !connection.isClosed else { return }
+        lastUsed = connection
+        for index in 0..<transmission.segmentCount {
+            let (header, offset, count) = transmission.segment(index)
+            if !configuration.impairment.isPerfect || capture != nil || observer != nil {
+                transmitWatched(header, transmission.payload, offset, count, tuple, connection, at: now)
+                continue
+            }
+            statistics.framesSent += 1
+            connection.queue(
+                header, transmission.payload, offset: offset, count: count, checksum: configuration.computesChecksum)
+        }
+    }
+
+    /// The way of a segment that somebody watches or impairs.
+    private func transmitWatched(
+        _ header: SegmentHeader, _ payload: Payload, _ offset: Int, _ count: Int, _ tuple: FourTuple,
+        _ connection: RealConnection, at now: Instant
+    ) {
+        let length = header.encodedLength + count
+        var bytes = [UInt8](repeating: 0, count: 60 + count)
+        bytes.withUnsafeMutableBytes { buffer in
+            guard let base = buffer.baseAddress else { return }
+            let n = header.encode(into: base)
+            payload.copyBytes(from: offset, count: count, to: base + n)
+        }
+        bytes.removeLast(bytes.count - length)
+        if configuration.computesChecksum || configuration.impairment.corrupt > 0 {
+            let sum = bytes.withUnsafeBytes {
+                InternetChecksum.checksum(of: $0, from: tuple.local.address, to: tuple.remote.address)
+            }
+            let value = sum == 0 ? 0xFFFF : sum
+            bytes[16] = UInt8(value >> 8)
+            bytes[17] = UInt8(value & 0xFF)
+        }
+        let deliveries =
+            configuration.impairment.isPerfect
+            ? [Delivery(at: now, flippedBit: nil)] : impairment.deliveries(size: length, at: now)
+        observer?(deliveries.isEmpty ? .dropSent : .sent, header, count, tuple)
+        if deliveries.isEmpty { statistics.impairedSegments += 1 }
+        if let capture, !deliveries.isEmpty {
+            bytes.withUnsafeBytes {
+                capture.record($0, from: tuple.local.address, to: tuple.remote.address, time: Self.wallClock())
+            }
+        }
+        for delivery in deliveries {
+            var copy = bytes
+            if let bit = delivery.flippedBit { copy[bit / 8] ^= 1 << UInt8(bit % 8) }
+            if delivery.at <= now {
+                send(copy, over: connection)
+            } else {
+                held.append(HeldSegment(at: delivery.at, link: connection.id, bytes: copy))
+            }
+        }
+    }
+
+    private func send(_ bytes: [UInt8], over connection: RealConnection) {
+        statistics.framesSent += 1
+        bytes.withUnsafeBytes { connection.queue(segment: $0) }
+    }
+
+    func wantsFlush(_ connection: RealConnection) {
+        guard !connection.isQueuedForFlush else { return }
+        connection.isQueuedForFlush = true
+        flushQueue.append(connection)
+    }
+
+    /// Hands what waits to the kernel. Call once a turn of the loop: many segments, one system call.
+    public func flush(at now: Instant) {
+        while let connection = flushQueue.popLast() {
+            connection.isQueuedForFlush = false
+            connection.flush(at: now)
+        }
+    }
+
+    // MARK: Time
+
+    /// When `handleTimeout` is to be called next.
+    public var nextTimeout: Instant? {
+        let dial = dials.values.compactMap(\.dialDeadline).min()
+        let segment = held.map(\.at).min()
+        return [dial, segment].compactMap { $0 }.min()
+    }
+
+    /// Gives up dials without an answer, and sends what an impairment held back until now.
+    public func handleTimeout(at now: Instant) {
+        for connection in dials.values where connection.dialDeadline.map({ $0 <= now }) ?? false {
+            dialFailed(connection, .noAnswer, at: now)
+        }
+        guard !held.isEmpty else { return }
+        let due = held.filter { $0.at <= now }.sorted { $0.at < $1.at }
+        held.removeAll { $0.at <= now }
+        for segment in due {
+            if let connection = connections[segment.link], !connection.isClosed { send(segment.bytes, over: connection) }
+        }
+    }
+
+    static func wallClock() -> Int64 {
+        var t = timespec()
+        clock_gettime(CLOCK_REALTIME, &t)
+        return Int64(t.tv_sec) * 1_000_000_000 + Int64(t.tv_nsec)
+    }
+
+    // MARK: Addresses
+
+    /// The local address from which `remote` is reached: what the kernel says, if it is one of ours; else our first of
+    /// that family.
+    public func localAddress(toReach remote: IPAddress) throws(LinkFailure) -> IPAddress {
+        let fd = socket(
+            remote.isIPv4 ? AF_INET : AF_INET6, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        guard fd >= 0 else { throw .unreachable }
+        defer { _ = Glibc.close(fd) }
+        let ours = configuration.addresses
+        if SocketAddress(Endpoint(remote, 9)).withPointer({ Glibc.connect(fd, $0, $1) }) == 0 {
+            var name = SocketAddress()
+            if name.fill({ getsockname(fd, $0, $1) }) == 0, let local = name.endpoint?.address,
+                ours.isEmpty || ours.contains(local)
+            {
+                return local
+            }
+        } else if ours.isEmpty {
+            throw .unreachable
+        }
+        guard let first = ours.first(where: { $0.isIPv4 == remote.isIPv4 }) else { throw .unreachable }
+        return first
+    }
+}
+
+/// A listening socket of the network layer.
+final class ListeningSocket: EventHandler {
+    private let descriptor: Int32
+    private unowned let owner: FrameLinks
+
+    init(_ endpoint: Endpoint, owner: FrameLinks) throws(SystemError) {
+        self.owner = owner
+        let attempt = "cannot listen on \(endpoint)"
+        let fd = socket(
+            endpoint.address.isIPv4 ? AF_INET : AF_INET6,
+            Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        guard fd >= 0 else { throw SystemError(attempt) }
+        descriptor = fd
+        var on: Int32 = 1
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, socklen_t(MemoryLayout<Int32>.size))
+        if !endpoint.address.isIPv4 {
+            setsockopt(fd, Int32(IPPROTO_IPV6), IPV6_V6ONLY, &on, socklen_t(MemoryLayout<Int32>.size))
+        }
+        guard SocketAddress(endpoint).withPointer({ bind(fd, $0, $1) }) == 0, Glibc.listen(fd, 1024) == 0 else {
+            let error = errno
+            _ = Glibc.close(fd)
+            let advice =
+                error == EADDRINUSE
+                ? "another chitcpd? choose an address with --address, or a port with -p or CHITCPD_PORT"
+                : error == EADDRNOTAVAIL ? "this machine has no such address" : ""
+            throw SystemError(attempt, errno: error, advice: advice)
+        }
+        try owner.registry.register(fd, self)
+    }
+
+    func descriptorReady(_ readiness: Readiness, at now: Instant) {
+        while true {
+            var peer = SocketAddress()
+            let fd = peer.fill {
+                clinux_accept(descriptor, $0, $1)
+            }
+            if fd < 0 {
+                if errno == EINTR || errno == ECONNABORTED { continue }
+                return
+            }
+            var name = SocketAddress()
+            guard name.fill({ getsockname(fd, $0, $1) }) == 0, let local = name.endpoint, let remote = peer.endpoint else {
+                _ = Glibc.close(fd)
+                continue
+            }
+            owner.accepted(fd, local: local.address, remote: remote.address, at: now)
+        }
+    }
+
+    func close() {
+        owner.registry.deregister(descriptor)
+        _ = Glibc.close(descriptor)
+    }
+}

@@ -1,0 +1,73 @@
+// What the network layer asks of its surroundings: an event loop, and somebody who takes segments.
+import CLinux
+import Glibc
+import TCPSegments
+
+/// What a descriptor is ready for. Edge-triggered: told once, until a call says EAGAIN.
+public struct Readiness: OptionSet, Sendable {
+    public let rawValue: UInt32
+    public init(rawValue: UInt32) { self.rawValue = rawValue }
+    public static let readable = Readiness(rawValue: 1)
+    public static let writable = Readiness(rawValue: 2)
+    /// The peer has shut down its sending side.
+    public static let readHangup = Readiness(rawValue: 4)
+    /// Hang-up of both sides, or an error.
+    public static let hangup = Readiness(rawValue: 8)
+}
+
+/// Hears of one descriptor's readiness.
+public protocol EventHandler: AnyObject {
+    func descriptorReady(_ readiness: Readiness, at now: Instant)
+}
+
+/// An event loop's list of descriptors.
+public protocol EventRegistry: AnyObject {
+    /// Watches `descriptor` for everything, edge-triggered.
+    func register(_ descriptor: Int32, _ handler: any EventHandler) throws(SystemError)
+    /// Forgets it; call before closing it.
+    func deregister(_ descriptor: Int32)
+    /// Has `handler` called again soon, as if readable: it left work behind for fairness' sake.
+    func again(_ handler: any EventHandler)
+}
+
+/// A failed system call.
+public struct SystemError: Error, CustomStringConvertible, Sendable {
+    /// What was tried, as the beginning of a sentence: "cannot listen on 127.0.0.1:23300".
+    public let attempt: String
+    public let errno: Int32
+    /// What to do about it; may be empty.
+    public let advice: String
+
+    public init(_ attempt: String, errno: Int32 = Glibc.errno, advice: String = "") {
+        self.attempt = attempt
+        self.errno = errno
+        self.advice = advice
+    }
+
+    public var description: String {
+        "\(attempt): \(String(cString: strerror(errno)).lowercased())" + (advice.isEmpty ? "" : " (\(advice))")
+    }
+}
+
+/// Takes what comes in from links.
+public protocol SegmentReceiver: AnyObject {
+    /// A segment arrived; the payload is borrowed for the call. `tuple.local` is ours.
+    func segmentArrived(
+        _ header: SegmentHeader, payload: UnsafeRawBufferPointer, tuple: FourTuple, on link: LinkID, at now: Instant)
+    /// A link between these addresses can be used: it was wanted, or the peer dialled.
+    func linkAvailable(_ link: LinkID, _ properties: LinkProperties, for addresses: AddressPair, at now: Instant)
+    /// A wanted link cannot be had.
+    func linkUnavailable(_ addresses: AddressPair, _ failure: LinkFailure, at now: Instant)
+    /// The link takes more, or does not.
+    func linkWritable(_ link: LinkID, _ writable: Bool, at now: Instant)
+    /// The link has ended.
+    func linkGone(_ link: LinkID, at now: Instant)
+}
+
+/// What becomes of a segment on its way through the filters.
+public enum SegmentEvent: String, Sendable {
+    case sent = "SENT"
+    case received = "RCVD"
+    case dropSent = "DROP_SENT"
+    case dropReceived = "DROP_RCVD"
+}
