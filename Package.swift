@@ -22,8 +22,21 @@ let package = Package(
             swiftSettings: strict),
         .target(name: "Impairments", dependencies: ["TCPSegments"], swiftSettings: strict),
         .target(
-            name: "NetworkLayer", dependencies: ["TCPSegments", "Impairments", "CLinux"], swiftSettings: strict),
+            name: "NetworkLayer",
+            dependencies: [
+                "TCPSegments", "Impairments", "CLinux",
+                .product(name: "DequeModule", package: "swift-collections"),
+            ],
+            swiftSettings: strict),
         .testTarget(name: "TCPEngineTests", dependencies: ["TCPEngine", "TCPSegments"], swiftSettings: strict),
+        .target(
+            name: "ChitcpCommand",
+            dependencies: [
+                "CLinux", "NetworkLayer", "TCPSegments",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: strict),
+        .testTarget(name: "ChitcpCommandTests", dependencies: ["ChitcpCommand"], swiftSettings: strict),
         .executableTarget(
             name: "engine-benchmark", dependencies: ["TCPEngine", "TCPSegments"], path: "Benchmarks/engine-benchmark",
             swiftSettings: strict),
