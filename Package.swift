@@ -5,6 +5,10 @@ let strict: [SwiftSetting] = [.treatAllWarnings(as: .error)]
 
 let package = Package(
     name: "chitcp",
+    products: [
+        .library(name: "Chisocket", targets: ["Chisocket"]),
+        .library(name: "chitcp-c", type: .dynamic, targets: ["libchitcp", "CChitcp"]),
+    ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
@@ -42,5 +46,8 @@ let package = Package(
             swiftSettings: strict),
         .target(name: "CLinux"),
         .target(name: "ControlRecords"),
+        .target(name: "CChitcp"),
+        .target(name: "Chisocket", dependencies: ["CLinux", "ControlRecords"], swiftSettings: strict),
+        .target(name: "libchitcp", dependencies: ["CChitcp", "Chisocket"], swiftSettings: strict),
     ]
 )

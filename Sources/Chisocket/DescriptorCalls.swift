@@ -1,0 +1,159 @@
+// The socket calls on plain descriptors, blocking: what `Chisocket` and libchitcp's C functions are made of.
+import CLinux
+import ControlRecords
+import Glibc
+
+/// The chisocket calls on file descriptors. Everything not here (read, write, poll, dup, close) is the kernel's own call.
+/// Safe from any thread.
+public enum DescriptorCalls {
+    /// Creates a chisocket and returns its descriptor.
+    /// - Parameters:
+    ///   - domain: AF_INET or AF_INET6, else EAFNOSUPPORT.
+    ///   - type: SOCK_STREAM, with SOCK_CLOEXEC and SOCK_NONBLOCK as in Linux.
+    public static func socket(
+        domain: Int32, type: Int32, protocol number: Int32 = 0, daemon: DaemonPath = .standard
+    ) throws(ChisocketError) -> Int32 {
+        let flags = Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue)
+        guard domain == AF_INET || domain == AF_INET6 else { throw ChisocketError(errno: EAFNOSUPPORT, call: "socket") }
+        guard type & ~flags == Int32(SOCK_STREAM.rawValue) else {
+            throw ChisocketError(errno: ESOCKTNOSUPPORT, call: "socket", context: "of type \(type & ~flags)")
+        }
+        guard number == 0 || number == Int32(IPPROTO_TCP) else {
+            throw ChisocketError(errno: EPROTONOSUPPORT, call: "socket", context: "of protocol \(number)")
+        }
+        var request = chitcp_request()
+        request.operation = CHITCP_OP_SOCKET.rawValue
+        request.argument = (domain, Int32(SOCK_STREAM.rawValue), number, 0)
+        let connection = try ThreadConnections.connection(to: daemon)
+        let (response, descriptor) = try connection.exchange(&request, name: "socket", isInterruptible: false)
+        guard response.result >= 0, descriptor >= 0 else {
+            if descriptor >= 0 { Glibc.close(descriptor) }
+            throw ChisocketError(errno: response.error == 0 ? EPROTO : response.error, call: "socket")
+        }
+        // Descriptors arrive close-on-exec and blocking.
+        if type & Int32(SOCK_CLOEXEC.rawValue) == 0 { _ = fcntl(descriptor, F_SETFD, 0) }
+        if type & Int32(SOCK_NONBLOCK.rawValue) != 0 { _ = fcntl(descriptor, F_SETFL, O_RDWR | O_NONBLOCK) }
+        return descriptor
+    }
+
+    /// Binds the chisocket to a local address; port 0 lets the daemon choose.
+    public static func bind(
+        _ descriptor: Int32, to address: ChisocketAddress, daemon: DaemonPath = .standard
+    ) throws(ChisocketError) {
+        var request = chitcp_request()
+        request.operation = CHITCP_OP_BIND.rawValue
+        request.address = address.record
+        try call(&request, on: descriptor, daemon, name: "bind", context: "to \(address)")
+    }
+
+    /// Lets others connect; at most `backlog` connections wait for `accept`.
+    public static func listen(
+        _ descriptor: Int32, backlog: Int32, daemon: DaemonPath = .standard
+    ) throws(ChisocketError) {
+        var request = chitcp_request()
+        request.operation = CHITCP_OP_LISTEN.rawValue
+        request.argument.0 = backlog
+        try call(&request, on: descriptor, daemon, attached: true, name: "listen")
+        DescriptorRoles.note(.listening, descriptor, try DescriptorIdentity(of: descriptor, call: "listen"))
+    }
+
+    /// Connects to `address`. With O_NONBLOCK this throws EINPROGRESS, and poll(2) shows POLLOUT when it is done. A signal
+    /// without SA_RESTART ends the wait with EINTR and the connection goes on, as POSIX has it.
+    public static func connect(
+        _ descriptor: Int32, to address: ChisocketAddress, daemon: DaemonPath = .standard
+    ) throws(ChisocketError) {
+        var request = chitcp_request()
+        request.operation = CHITCP_OP_CONNECT.rawValue
+        request.address = address.record
+        let flags = fcntl(descriptor, F_GETFL)
+        guard flags >= 0 else { throw ChisocketError(errno: errno, call: "connect") }
+        request.argument.0 = flags & O_NONBLOCK != 0 ? 1 : 0
+        try call(
+            &request, on: descriptor, daemon, attached: true, name: "connect", context: "to \(address)",
+            isInterruptible: true)
+    }
+
+    /// What `accept` gives: a new descriptor and the two ends of its connection.
+    public struct Accepted: Sendable {
+        /// The connection's descriptor; the caller closes it.
+        public let descriptor: Int32
+        /// This end.
+        public let local: ChisocketAddress?
+        /// The peer's end.
+        public let remote: ChisocketAddress?
+    }
+
+    /// Takes an established connection off a listening chisocket, waiting for one unless it is O_NONBLOCK.
+    /// - Throws: EINVAL if the chisocket does not listen.
+    public static func accept(
+        _ listener: Int32, closeOnExec: Bool = false, daemon: DaemonPath = .standard
+    ) throws(ChisocketError) -> Accepted {
+        let identity = try DescriptorIdentity(of: listener, call: "accept")
+        guard try role(of: listener, identity, daemon, call: "accept") == .listening else {
+            throw ChisocketError(errno: EINVAL, call: "accept", context: "on a chisocket that does not listen")
+        }
+        var record = chitcp_accepted()
+        var received: Int32 = -1
+        // The kernel never joins two records that carry descriptors, so one call takes one connection, whole.
+        let count = withUnsafeMutableBytes(of: &record) {
+            clinux_receive_descriptor(listener, $0.baseAddress, $0.count, &received, 0)
+        }
+        let code = count < 0 ? errno : EINVAL
+        guard count == MemoryLayout<chitcp_accepted>.size, record.magic == CHITCP_CONTROL_MAGIC, received >= 0 else {
+            if received >= 0 { Glibc.close(received) }
+            throw ChisocketError(
+                errno: code, call: "accept", context: count == 0 ? "on a listener that its daemon has closed" : "")
+        }
+        if !closeOnExec { _ = fcntl(received, F_SETFD, 0) }
+        DescriptorRoles.note(
+            .connected, received, DescriptorIdentity(daemonID: identity.daemonID, socketID: record.socket_id))
+        return Accepted(
+            descriptor: received, local: ChisocketAddress(record.local), remote: ChisocketAddress(record.remote))
+    }
+
+    /// send(2) without SIGPIPE. Throws ENOTCONN on a chisocket that never was connected.
+    public static func send(
+        _ descriptor: Int32, _ bytes: UnsafeRawBufferPointer, flags: Int32 = 0, daemon: DaemonPath = .standard
+    ) throws(ChisocketError) -> Int {
+        try requireConnected(descriptor, daemon, call: "send")
+        let count = Glibc.send(descriptor, bytes.baseAddress, bytes.count, flags | Int32(MSG_NOSIGNAL))
+        guard count >= 0 else { throw ChisocketError(errno: errno, call: "send") }
+        return count
+    }
+
+    /// recv(2): 0 at the end of the stream. Throws ENOTCONN on a chisocket that never was connected.
+    public static func receive(
+        _ descriptor: Int32, into bytes: UnsafeMutableRawBufferPointer, flags: Int32 = 0,
+        daemon: DaemonPath = .standard
+    ) throws(ChisocketError) -> Int {
+        try requireConnected(descriptor, daemon, call: "recv")
+        let count = recv(descriptor, bytes.baseAddress, bytes.count, flags)
+        guard count >= 0 else { throw ChisocketError(errno: errno, call: "recv") }
+        return count
+    }
+
+    /// Shuts down one or both directions: SHUT_RD, SHUT_WR or SHUT_RDWR.
+    public static func shutdown(
+        _ descriptor: Int32, how: Int32, daemon: DaemonPath = .standard
+    ) throws(ChisocketError) {
+        guard how == Int32(SHUT_RD) || how == Int32(SHUT_WR) || how == Int32(SHUT_RDWR) else {
+            throw ChisocketError(errno: EINVAL, call: "shutdown")
+        }
+        try requireConnected(descriptor, daemon, call: "shutdown")
+        if how != Int32(SHUT_WR) {
+            // The daemon is told first: on its end this would look like a close.
+            var request = chitcp_request()
+            request.operation = CHITCP_OP_SHUTDOWN.rawValue
+            request.argument.0 = how
+            try call(&request, on: descriptor, daemon, name: "shutdown")
+        }
+        guard Glibc.shutdown(descriptor, how) == 0 else { throw ChisocketError(errno: errno, call: "shutdown") }
+    }
+
+    /// Closes the descriptor of a chisocket; refuses any other (ENOTSOCK).
+    public static func close(_ descriptor: Int32) throws(ChisocketError) {
+        _ = try DescriptorIdentity(of: descriptor, call: "close")
+        DescriptorRoles.forget(descriptor)
+        guard Glibc.close(descriptor) == 0 else { throw ChisocketError(errno: errno, call: "close") }
+    }
+}

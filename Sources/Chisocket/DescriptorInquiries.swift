@@ -1,0 +1,123 @@
+// The calls that ask about a chisocket or set its options, and the request they share.
+import CLinux
+import ControlRecords
+import Glibc
+
+extension DescriptorCalls {
+    /// Both ends (nil where there is none yet) and TCP's state, by chiTCP's numbers.
+    public static func names(
+        _ descriptor: Int32, call name: String = "getsockname", daemon: DaemonPath = .standard
+    ) throws(ChisocketError) -> (local: ChisocketAddress?, remote: ChisocketAddress?, state: Int32) {
+        var request = chitcp_request()
+        request.operation = CHITCP_OP_NAMES.rawValue
+        let response = try call(&request, on: descriptor, daemon, name: name)
+        return (ChisocketAddress(response.local), ChisocketAddress(response.remote), response.argument.0)
+    }
+
+    /// The value of an option the daemon answers; the kernel's for those that belong to the descriptor (SO_RCVTIMEO,
+    /// SO_SNDTIMEO, SO_RCVLOWAT).
+    public static func option(
+        _ descriptor: Int32, level: Int32, name: Int32, daemon: DaemonPath = .standard
+    ) throws(ChisocketError) -> [UInt8] {
+        if isKernelOption(level, name) {
+            var value = [UInt8](repeating: 0, count: 64)
+            var length = socklen_t(value.count)
+            guard getsockopt(descriptor, level, name, &value, &length) == 0 else {
+                throw ChisocketError(errno: errno, call: "getsockopt")
+            }
+            return Array(value.prefix(Int(length)))
+        }
+        var request = chitcp_request()
+        request.operation = CHITCP_OP_GET_OPTION.rawValue
+        request.argument = (level, name, 0, 0)
+        let response = try call(&request, on: descriptor, daemon, name: "getsockopt")
+        return withUnsafeBytes(of: response.data) { Array($0.prefix(Int(response.data_length))) }
+    }
+
+    /// Sets an option: by the daemon, or by the kernel for those that belong to the descriptor.
+    public static func setOption(
+        _ descriptor: Int32, level: Int32, name: Int32, _ value: UnsafeRawBufferPointer,
+        daemon: DaemonPath = .standard
+    ) throws(ChisocketError) {
+        if isKernelOption(level, name) {
+            guard setsockopt(descriptor, level, name, value.baseAddress, socklen_t(value.count)) == 0 else {
+                throw ChisocketError(errno: errno, call: "setsockopt")
+            }
+            return
+        }
+        guard value.count <= Int(CHITCP_DATA_MAX) else { throw ChisocketError(errno: EINVAL, call: "setsockopt") }
+        var request = chitcp_request()
+        request.operation = CHITCP_OP_SET_OPTION.rawValue
+        request.argument = (level, name, 0, 0)
+        request.data_length = UInt32(value.count)
+        withUnsafeMutableBytes(of: &request.data) { $0.copyBytes(from: value) }
+        try call(&request, on: descriptor, daemon, name: "setsockopt")
+    }
+
+    private static func isKernelOption(_ level: Int32, _ name: Int32) -> Bool {
+        level == SOL_SOCKET && (name == SO_RCVTIMEO || name == SO_SNDTIMEO || name == SO_RCVLOWAT)
+    }
+
+    /// Resets the connection, whatever is queued (RFC 9293 3.10.5).
+    public static func abort(_ descriptor: Int32, daemon: DaemonPath = .standard) throws(ChisocketError) {
+        var request = chitcp_request()
+        request.operation = CHITCP_OP_ABORT.rawValue
+        try call(&request, on: descriptor, daemon, name: "abort")
+    }
+
+    /// Sends a request about the chisocket behind `descriptor` and throws what the daemon finds wrong.
+    @discardableResult
+    static func call(
+        _ request: inout chitcp_request, on descriptor: Int32, _ daemon: DaemonPath, attached: Bool = false,
+        name: String, context: @autoclosure () -> String = "", isInterruptible: Bool = false
+    ) throws(ChisocketError) -> chitcp_response {
+        let identity = try DescriptorIdentity(of: descriptor, call: name)
+        let connection = try ThreadConnections.connection(to: daemon)
+        guard connection.daemonID == identity.daemonID else {
+            throw ChisocketError(
+                errno: ECONNRESET, call: name, context: "on a chisocket of another daemon than the one at \(daemon)")
+        }
+        request.socket_id = identity.socketID
+        let (response, received) = try connection.exchange(
+            &request, attached: attached ? descriptor : -1, name: name, isInterruptible: isInterruptible)
+        if received >= 0 { Glibc.close(received) }
+        guard response.result >= 0 else {
+            throw ChisocketError(
+                errno: response.error == 0 ? EPROTO : response.error, call: name, context: context())
+        }
+        return response
+    }
+
+    /// What the descriptor is for; the daemon is asked only if this process does not know.
+    static func role(
+        of descriptor: Int32, _ identity: DescriptorIdentity, _ daemon: DaemonPath, call name: String
+    ) throws(ChisocketError) -> DescriptorRoles.Role? {
+        if let known = DescriptorRoles.role(of: descriptor, identity) { return known }
+        let answer = try names(descriptor, call: name, daemon: daemon)
+        let role: DescriptorRoles.Role
+        if answer.state == 1 {
+            role = .listening
+        } else if answer.remote != nil {
+            role = .connected
+        } else {
+            return nil
+        }
+        DescriptorRoles.note(role, descriptor, identity)
+        return role
+    }
+
+    /// Throws ENOTCONN unless the chisocket is or was connected, or is connecting: bytes written into a descriptor before
+    /// would go nowhere, and a read from a listening one would take a connection off its queue.
+    static func requireConnected(
+        _ descriptor: Int32, _ daemon: DaemonPath, call name: String
+    ) throws(ChisocketError) {
+        let identity = try DescriptorIdentity(of: descriptor, call: name)
+        do throws(ChisocketError) {
+            if try role(of: descriptor, identity, daemon, call: name) == .connected { return }
+        } catch {
+            // The daemon no longer knows the socket, or is gone: what the descriptor still holds is the kernel's to say.
+            return
+        }
+        throw ChisocketError(errno: ENOTCONN, call: name)
+    }
+}
