@@ -36,10 +36,11 @@ let package = Package(
         .target(
             name: "ChitcpCommand",
             dependencies: [
-                "CLinux", "NetworkLayer", "TCPSegments",
+                "CLinux", "Chisocket", "NetworkLayer", "TCPSegments",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),
+        .executableTarget(name: "chitcp", dependencies: ["ChitcpCommand"], swiftSettings: strict),
         .testTarget(name: "ChitcpCommandTests", dependencies: ["ChitcpCommand"], swiftSettings: strict),
         .executableTarget(
             name: "engine-benchmark", dependencies: ["TCPEngine", "TCPSegments"], path: "Benchmarks/engine-benchmark",

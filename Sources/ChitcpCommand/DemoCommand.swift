@@ -1,5 +1,6 @@
 // `chitcp demo`: two applications exchange a file through two daemons on this machine.
 import ArgumentParser
+import Chisocket
 import Glibc
 import TCPSegments
 
@@ -29,12 +30,11 @@ struct DemoCommand: ParsableCommand {
         if let loss { options += ["--loss", loss, "--seed", "\(seed)"] }
         let pair = try DaemonPair(in: folder, belongings: belongings, options: options)
         let server = try belongings.startSelf(
-            ["echo", "--port", "7", "--once", "--ready", "\(folder)/ready"],
+            ["echo", "--port", "7", "--once"],
             environment: ["CHITCPD_SOCK": pair.server.socketPath])
-        try waitForFile("\(folder)/ready", from: server, belongings)
+        try waitForListener(of: pair.server, from: server, belongings)
 
-        setenv("CHITCPD_SOCK", pair.client.socketPath, 1)
-        let stream = try Chisockets().connect(to: Endpoint(pair.server.address, 7))
+        let stream = try Chisockets(daemon: pair.client.socketPath).connect(to: Endpoint(pair.server.address, 7))
         let result: ExchangeResult
         do {
             defer { close(stream) }
@@ -66,9 +66,11 @@ struct DemoCommand: ParsableCommand {
             """)
     }
 
-    private func waitForFile(_ path: String, from server: pid_t, _ belongings: Belongings) throws {
+    /// Returns when the server's daemon shows a listening socket.
+    private func waitForListener(of node: DaemonPair.Node, from server: pid_t, _ belongings: Belongings) throws {
         let limit = monotonicNow() + 10_000_000_000
-        while access(path, F_OK) != 0 {
+        while try !DaemonControl.sockets(of: DaemonPath(node.socketPath)).contains(where: { $0.stateName == "LISTEN" })
+        {
             if belongings.hasEnded(server) { throw CommandError("the echo server ended before it was listening") }
             guard monotonicNow() < limit else { throw CommandError("the echo server was not ready within 10 seconds") }
             usleep(2_000)  // between two looks

@@ -21,7 +21,6 @@ struct EchoCommand: ParsableCommand {
         let sockets = Chisockets()
         let listener = try sockets.listen(on: try resolve(address, port: port), backlog: 128)
         defer { close(listener) }
-        note("chitcp echo: listening on \(address):\(port)\n")
         repeat {
             let stream = try sockets.accept(listener)
             if once {

@@ -90,7 +90,7 @@ func exchange(_ content: Content, over stream: Int32) throws -> ExchangeResult {
         var wanted = pollfd(fd: stream, events: Int16(POLLIN) | (sending ? Int16(POLLOUT) : 0), revents: 0)
         guard poll(&wanted, 1, -1) >= 0 || errno == EINTR else { throw CommandError("cannot wait", errno: errno) }
         if sending && wanted.revents & Int16(POLLOUT) != 0 {
-            let n = send(stream, pending.baseAddress, pending.count, Int32(MSG_DONTWAIT.rawValue | MSG_NOSIGNAL.rawValue))
+            let n = send(stream, pending.baseAddress, pending.count, Int32(MSG_DONTWAIT) | Int32(MSG_NOSIGNAL))
             if n > 0 {
                 sent += n
                 pending = UnsafeRawBufferPointer(rebasing: pending.dropFirst(n))
@@ -99,7 +99,7 @@ func exchange(_ content: Content, over stream: Int32) throws -> ExchangeResult {
             }
         }
         if wanted.revents & ~Int16(POLLOUT) != 0 {
-            let n = recv(stream, incoming.baseAddress, size, Int32(MSG_DONTWAIT.rawValue))
+            let n = recv(stream, incoming.baseAddress, size, Int32(MSG_DONTWAIT))
             if n == 0 { break }
             if n < 0 {
                 if errno == EAGAIN || errno == EINTR { continue }
