@@ -32,11 +32,29 @@ let package = Package(
                 .product(name: "DequeModule", package: "swift-collections"),
             ],
             swiftSettings: strict),
+        .target(
+            name: "SocketLayer",
+            dependencies: [
+                "TCPEngine", "TCPSegments", "NetworkLayer",
+                .product(name: "HeapModule", package: "swift-collections"),
+            ],
+            swiftSettings: strict),
+        .target(
+            name: "Daemon",
+            dependencies: [
+                "SocketLayer", "NetworkLayer", "TCPEngine", "TCPSegments", "Impairments", "ControlRecords", "CLinux",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: strict),
+        .executableTarget(name: "chitcpd", dependencies: ["Daemon"], swiftSettings: strict),
         .testTarget(name: "TCPEngineTests", dependencies: ["TCPEngine", "TCPSegments"], swiftSettings: strict),
+        .testTarget(
+            name: "NetworkLayerTests", dependencies: ["NetworkLayer", "TCPSegments"], swiftSettings: strict),
         .target(
             name: "ChitcpCommand",
             dependencies: [
-                "CLinux", "Chisocket", "NetworkLayer", "TCPSegments",
+                "Chisocket", "CLinux", "Daemon", "NetworkLayer", "TCPSegments",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),
@@ -49,6 +67,9 @@ let package = Package(
         .target(name: "ControlRecords"),
         .target(name: "CChitcp"),
         .target(name: "Chisocket", dependencies: ["CLinux", "ControlRecords"], swiftSettings: strict),
+        .testTarget(
+            name: "ChisocketTests", dependencies: ["CChitcp", "CLinux", "Chisocket", "ControlRecords"],
+            swiftSettings: strict),
         .target(name: "libchitcp", dependencies: ["CChitcp", "Chisocket"], swiftSettings: strict),
     ]
 )

@@ -43,8 +43,8 @@ final class Belongings: Sendable {
         return path
     }
 
-    /// Starts this program with `arguments` and additional environment; its standard output goes to `output` if given.
-    func startSelf(_ arguments: [String], environment: [String: String], output: Int32? = nil) throws -> pid_t {
+    /// Starts this program with `arguments` and additional environment; its standard error goes to the file `errors` if given.
+    func startSelf(_ arguments: [String], environment: [String: String], errors: String? = nil) throws -> pid_t {
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)
         defer { posix_spawnattr_destroy(&attributes) }
@@ -55,7 +55,7 @@ final class Belongings: Sendable {
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
         defer { posix_spawn_file_actions_destroy(&actions) }
-        if let output { posix_spawn_file_actions_adddup2(&actions, output, 1) }
+        if let errors { posix_spawn_file_actions_addopen(&actions, 2, errors, O_WRONLY | O_CREAT | O_APPEND, 0o600) }
 
         var variables: [String] = []
         var entry = environ
@@ -152,7 +152,7 @@ struct DaemonPair {
             let pid = try belongings.startSelf(
                 ["daemon", "--address", address, "--port", "\(port)", "--socket", socketPath, "--log", logPath]
                     + options,
-                environment: ["CHITCPD_PORT": "\(port)"])
+                environment: ["CHITCPD_PORT": "\(port)"], errors: "\(logPath).errors")
             return Node(
                 address: IPAddress(127, 0, 0, last), addressText: address, socketPath: socketPath, logPath: logPath,
                 pid: pid)
@@ -169,7 +169,7 @@ extension DaemonPair.Node {
         let limit = monotonicNow() + 10_000_000_000
         while !answers() {
             if belongings.hasEnded(pid) {
-                throw CommandError("the daemon on \(addressText) ended before it was ready (its log: \(lastLogLine()))")
+                throw CommandError("the daemon on \(addressText) ended before it was ready (\(lastWords()))")
             }
             guard monotonicNow() < limit else {
                 throw CommandError("the daemon on \(addressText) was not ready within 10 seconds")
@@ -178,9 +178,9 @@ extension DaemonPair.Node {
         }
     }
 
-    private func lastLogLine() -> String {
-        guard let bytes = try? readFile(logPath) else { return "none" }
-        return String(decoding: bytes, as: UTF8.self).split(separator: "\n").last.map(String.init) ?? "empty"
+    private func lastWords() -> String {
+        guard let bytes = try? readFile("\(logPath).errors") else { return "it said nothing" }
+        return String(decoding: bytes, as: UTF8.self).split(separator: "\n").last.map(String.init) ?? "it said nothing"
     }
 
     private func answers() -> Bool {

@@ -35,6 +35,8 @@ public struct FrameLinksStatistics: Sendable {
     public internal(set) var badChecksums: UInt64 = 0
     public internal(set) var refusedConnections: UInt64 = 0
     public internal(set) var impairedSegments: UInt64 = 0
+    /// Segments dropped in front of a link that had twice its limit waiting.
+    public internal(set) var droppedAtLimit: UInt64 = 0
 }
 
 /// All real connections of a daemon. Not thread-safe: the event loop's thread calls it.
@@ -86,7 +88,7 @@ public final class FrameLinks {
         for address in all {
             do {
                 listeners.append(try ListeningSocket(Endpoint(address, configuration.port), owner: self))
-            } catch where address == .anyIPv6 && error.errno == EAFNOSUPPORT {
+            } catch  where address == .anyIPv6 && error.errno == EAFNOSUPPORT {
                 // A kernel without IPv6 is no reason not to serve IPv4.
                 continue
             }
@@ -194,13 +196,17 @@ public final class FrameLinks {
         let interval = min((backoffs[addresses]?.interval ?? .milliseconds(100)) * 2, .seconds(30))
         backoffs[addresses] = (now + interval, interval)
         wanted.remove(addresses)
-        receiver.linkUnavailable(addresses, failure, at: now)
+        // The peer's own dial may have given the pair a link meanwhile.
+        if chosen(for: addresses) == nil { receiver.linkUnavailable(addresses, failure, at: now) }
     }
 
     /// A real connection can be used from now on.
     private func add(_ connection: RealConnection, at now: Instant) {
         connections[connection.id] = connection
         byAddresses[connection.addresses, default: []].append(connection)
+        // To itself a daemon sends on the end it dialled. The accepted end may be any program's of this machine that has found
+        // the port: announced as the link, it would swallow what is meant for this daemon.
+        guard connection.dialled || connection.addresses.local != connection.addresses.remote else { return }
         receiver.linkAvailable(connection.id, properties, for: connection.addresses, at: now)
         if wanted.remove(connection.addresses) != nil, let chosen = chosen(for: connection.addresses),
             chosen !== connection
@@ -246,7 +252,8 @@ public final class FrameLinks {
     /// The link on which the answer to a segment that came in over `connection` goes out.
     private func answering(_ connection: RealConnection) -> RealConnection {
         guard let all = byAddresses[connection.addresses], all.count > 1 else { return connection }
-        if connection.addresses.local != connection.addresses.remote, all.allSatisfy({ $0.dialled == connection.dialled })
+        if connection.addresses.local != connection.addresses.remote,
+            all.allSatisfy({ $0.dialled == connection.dialled })
         {
             return connection
         }
@@ -309,6 +316,12 @@ public final class FrameLinks {
     public func transmit(_ transmission: Transmission, _ tuple: FourTuple, on link: LinkID, at now: Instant) {
         guard let connection = lastUsed?.id == link ? lastUsed : connections[link], !connection.isClosed else { return }
         lastUsed = connection
+        // The engine does not poll connections past the limit; what still comes at twice the limit are replies without a
+        // connection, which a peer that never reads could otherwise pile up.
+        guard connection.queuedBytes < 2 * RealConnection.outputLimit else {
+            statistics.droppedAtLimit += UInt64(transmission.segmentCount)
+            return
+        }
         for index in 0..<transmission.segmentCount {
             let (header, offset, count) = transmission.segment(index)
             if !configuration.impairment.isPerfect || capture != nil || observer != nil {
@@ -400,7 +413,9 @@ public final class FrameLinks {
         let due = held.filter { $0.at <= now }.sorted { $0.at < $1.at }
         held.removeAll { $0.at <= now }
         for segment in due {
-            if let connection = connections[segment.link], !connection.isClosed { send(segment.bytes, over: connection) }
+            if let connection = connections[segment.link], !connection.isClosed {
+                send(segment.bytes, over: connection)
+            }
         }
     }
 
@@ -476,7 +491,8 @@ final class ListeningSocket: EventHandler {
                 return
             }
             var name = SocketAddress()
-            guard name.fill({ getsockname(fd, $0, $1) }) == 0, let local = name.endpoint, let remote = peer.endpoint else {
+            guard name.fill({ getsockname(fd, $0, $1) }) == 0, let local = name.endpoint, let remote = peer.endpoint
+            else {
                 _ = Glibc.close(fd)
                 continue
             }

@@ -21,7 +21,7 @@ final class RealConnection: EventHandler {
     /// Encoded headers and small payloads are gathered in chunks of this size.
     private static let headerChunk = 16 * 1024
     /// Past this the link takes no more; below half of it, it does again (design section 4).
-    private static let outputLimit = 1 << 20
+    static let outputLimit = 1 << 20
     /// A payload up to this size is copied behind its header: one piece instead of two.
     private static let copyLimit = 512
 

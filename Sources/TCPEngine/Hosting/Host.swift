@@ -58,6 +58,9 @@ public final class Host {
     /// All connections in no particular order, for listings.
     public var connections: [Connection] { table.all.compactMap { $0 as? Connection } }
 
+    /// What the owner attached to the connection with these ends.
+    public func owner(of tuple: FourTuple) -> AnyObject? { (table[tuple] as? Connection)?.userData }
+
     // MARK: User calls
 
     /// Active OPEN (RFC 9293 3.10.1) from `localAddress`, or from `bound` if the user chose an endpoint.

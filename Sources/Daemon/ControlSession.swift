@@ -1,0 +1,242 @@
+// One control connection: requests of this project's library, one record a packet.
+import CLinux
+import ControlRecords
+import Glibc
+import NetworkLayer
+import SocketLayer
+import TCPEngine
+import TCPSegments
+
+/// A client's control connection. A malformed record costs the client its connection and nobody else anything.
+final class ControlSession: EventHandler {
+    unowned let daemon: Daemon
+    private let descriptor: Int32
+    private let pid: Int32
+    private let uid: UInt32
+    private let mayUse: Bool
+    private(set) var isClosed = false
+
+    init?(_ descriptor: Int32, daemon: Daemon) {
+        var pid: Int32 = 0
+        var uid: UInt32 = 0
+        var gid: UInt32 = 0
+        guard clinux_peer_credentials(descriptor, &pid, &uid, &gid) == 0 else { return nil }
+        self.daemon = daemon
+        self.descriptor = descriptor
+        self.pid = pid
+        self.uid = uid
+        mayUse = uid == 0 || uid == geteuid()
+        do { try daemon.loop.register(descriptor, self) } catch {
+            daemon.log.warning("\(error)")
+            return nil
+        }
+    }
+
+    func descriptorReady(_ readiness: Readiness, at now: Instant) {
+        // A turn of 64 requests, then others get theirs.
+        for _ in 0..<64 {
+            guard !isClosed else { return }
+            var request = chitcp_request()
+            var passed: Int32 = -1
+            let n = clinux_receive_descriptor(
+                descriptor, &request, MemoryLayout<chitcp_request>.size, &passed, Int32(MSG_DONTWAIT))
+            if n < 0, errno == EINTR { continue }
+            if n < 0, errno == EAGAIN { return }
+            guard n == MemoryLayout<chitcp_request>.size, request.magic == CHITCP_CONTROL_MAGIC,
+                request.data_length <= CHITCP_DATA_MAX
+            else {
+                if passed >= 0 { Glibc.close(passed) }
+                if n > 0 { daemon.log.warning("closed a control connection of process \(pid): malformed record") }
+                close()
+                return
+            }
+            handle(request, passed: passed, at: now)
+        }
+        daemon.loop.again(self)
+    }
+
+    /// Answers a request; `fill` sets what differs from plain success.
+    func respond(
+        to request: chitcp_request, passing end: Int32 = -1, _ fill: (inout chitcp_response) -> Void = { _ in }
+    ) {
+        guard !isClosed else { return }
+        var response = chitcp_response()
+        response.magic = CHITCP_CONTROL_MAGIC
+        response.operation = request.operation
+        response.call = request.call
+        response.socket_id = request.socket_id
+        fill(&response)
+        let n = clinux_send_descriptor(
+            descriptor, &response, MemoryLayout<chitcp_response>.size, end, Int32(MSG_DONTWAIT))
+        // A client that does not read its answers loses its connection, and holds up nobody.
+        if n < 0, errno != EINTR { close() }
+    }
+
+    private func fail(_ request: chitcp_request, _ error: Int32) {
+        respond(to: request) {
+            $0.result = -1
+            $0.error = error
+        }
+    }
+
+    // MARK: Requests
+
+    private func handle(_ request: chitcp_request, passed: Int32, at now: Instant) {
+        var passed = passed
+        defer { if passed >= 0 { Glibc.close(passed) } }
+        guard mayUse else {
+            fail(request, EACCES)
+            return
+        }
+        switch request.operation {
+        case CHITCP_OP_HELLO.rawValue: respond(to: request) { $0.value = daemon.daemonID }
+        case CHITCP_OP_SOCKET.rawValue: makeSocket(request)
+        case CHITCP_OP_LIST.rawValue: list(request)
+        case CHITCP_OP_BIND.rawValue, CHITCP_OP_LISTEN.rawValue, CHITCP_OP_CONNECT.rawValue,
+            CHITCP_OP_SHUTDOWN.rawValue, CHITCP_OP_NAMES.rawValue, CHITCP_OP_SET_OPTION.rawValue,
+            CHITCP_OP_GET_OPTION.rawValue, CHITCP_OP_ABORT.rawValue:
+            guard let owner = daemon.descriptorSockets[request.socket_id], let socket = owner.socket else {
+                lateRequest(request)
+                return
+            }
+            do throws(SocketError) {
+                if request.operation == CHITCP_OP_CONNECT.rawValue {
+                    try connect(owner, socket, request, passed: &passed, at: now)
+                } else {
+                    try call(owner, socket, request, at: now)
+                }
+            } catch { fail(request, error.errno) }
+        default: fail(request, EOPNOTSUPP)
+        }
+    }
+
+    /// A socket whose connection has failed is gone here, but its error may still be asked for.
+    private func lateRequest(_ request: chitcp_request) {
+        guard request.operation == CHITCP_OP_GET_OPTION.rawValue, request.argument.0 == SOL_SOCKET,
+            request.argument.1 == SO_ERROR, let error = daemon.takeLateError(request.socket_id)
+        else {
+            fail(request, request.operation == CHITCP_OP_NAMES.rawValue ? ENOTCONN : EBADF)
+            return
+        }
+        respond(to: request) { $0.setData(error) }
+    }
+
+    private func makeSocket(_ request: chitcp_request) {
+        let domain = request.argument.0
+        guard domain == AF_INET || domain == AF_INET6 else {
+            fail(request, EAFNOSUPPORT)
+            return
+        }
+        let type = request.argument.1 & 0xF
+        let streamProtocol = request.argument.2
+        guard type == Int32(SOCK_STREAM.rawValue) else {
+            fail(request, ESOCKTNOSUPPORT)
+            return
+        }
+        guard streamProtocol == 0 || streamProtocol == Int32(IPPROTO_TCP) else {
+            fail(request, EPROTONOSUPPORT)
+            return
+        }
+        let made: (DescriptorSocket, applicationEnd: Int32)
+        do { made = try DescriptorSocket.make(for: daemon) } catch {
+            fail(request, error.errno)
+            return
+        }
+        do {
+            let socket = try daemon.layer.create(isIPv6: domain == AF_INET6, owner: made.0)
+            socket.ownerPID = pid
+            socket.ownerUID = uid
+            made.0.attach(socket)
+            daemon.descriptorSockets[made.0.id] = made.0
+        } catch {
+            Glibc.close(made.applicationEnd)
+            made.0.release(aborting: true, at: EventLoop.now())
+            fail(request, error.errno)
+            return
+        }
+        respond(to: request, passing: made.applicationEnd) { $0.socket_id = made.0.id }
+        Glibc.close(made.applicationEnd)
+    }
+
+    private func connect(
+        _ owner: DescriptorSocket, _ socket: Socket, _ request: chitcp_request, passed: inout Int32, at now: Instant
+    ) throws(SocketError) {
+        guard let remote = endpoint(of: request.address) else { throw .addressFamilyNotSupported }
+        guard passed >= 0 else { throw .invalidArgument }
+        try daemon.layer.connect(socket, to: remote, at: now)
+        owner.parkConnect(self, request, applicationEnd: passed)
+        passed = -1
+        if request.argument.0 == 1 {
+            fail(request, EINPROGRESS)
+            owner.answerNobody()
+        }
+    }
+
+    private func call(
+        _ owner: DescriptorSocket, _ socket: Socket, _ request: chitcp_request, at now: Instant
+    ) throws(SocketError) {
+        switch request.operation {
+        case CHITCP_OP_BIND.rawValue:
+            guard let local = endpoint(of: request.address) else { throw .addressFamilyNotSupported }
+            try daemon.layer.bind(socket, to: local)
+            respond(to: request) { $0.local = controlAddress(socket.localName) }
+        case CHITCP_OP_LISTEN.rawValue:
+            try daemon.layer.listen(socket, backlog: Int(request.argument.0))
+            respond(to: request) { $0.local = controlAddress(socket.localName) }
+        case CHITCP_OP_SHUTDOWN.rawValue:
+            let how = request.argument.0
+            guard (0...2).contains(how) else { throw .invalidArgument }
+            owner.takePendingInput(at: now)
+            try daemon.layer.shutdown(socket, receiving: how != 1, sending: how != 0, at: now)
+            respond(to: request)
+        case CHITCP_OP_NAMES.rawValue:
+            respond(to: request) {
+                $0.local = controlAddress(socket.localName)
+                $0.remote = controlAddress(socket.wasEstablished ? socket.remoteName : nil)
+                $0.argument.0 = Int32(socket.state.rawValue)
+            }
+        case CHITCP_OP_SET_OPTION.rawValue:
+            try setOption(socket, request, at: now)
+            respond(to: request)
+        case CHITCP_OP_GET_OPTION.rawValue:
+            let values = try option(socket, request)
+            respond(to: request) { $0.setData(values) }
+        case CHITCP_OP_ABORT.rawValue:
+            owner.release(aborting: true, at: now)
+            respond(to: request)
+        default: throw .invalidArgument
+        }
+    }
+
+    private func list(_ request: chitcp_request) {
+        guard let socket = daemon.layer.socket(from: Int(request.argument.0)) else {
+            fail(request, ENOENT)
+            return
+        }
+        var status = socketStatus(socket)
+        status.socket_id = (socket.owner as? DescriptorSocket)?.id ?? 0
+        respond(to: request) { response in
+            response.result = Int32(socket.number)
+            response.socket_id = status.socket_id
+            response.setData(status)
+        }
+    }
+
+    func close() {
+        guard !isClosed else { return }
+        isClosed = true
+        daemon.loop.deregister(descriptor)
+        Glibc.close(descriptor)
+        daemon.forget(self)
+    }
+}
+
+extension chitcp_response {
+    /// Puts a trivial value into the data field.
+    mutating func setData<T: BitwiseCopyable>(_ value: T) {
+        let size = MemoryLayout<T>.size
+        guard size <= Int(CHITCP_DATA_MAX) else { return }
+        withUnsafeMutableBytes(of: &data) { $0.storeBytes(of: value, as: T.self) }
+        data_length = UInt32(size)
+    }
+}

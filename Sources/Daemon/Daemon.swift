@@ -1,0 +1,219 @@
+// The daemon: it starts everything, turns the loop, and ends in order.
+import CLinux
+import ControlRecords
+import Glibc
+import Impairments
+import Logging
+import NetworkLayer
+import SocketLayer
+import TCPEngine
+import TCPSegments
+
+/// How a daemon is set up.
+public struct DaemonConfiguration: Sendable {
+    /// The path of chiTCP's UNIX socket.
+    public var socketPath = "/tmp/chitcpd.socket"
+    public var links = FrameLinksConfiguration()
+    public var host = HostConfiguration()
+    public var maximumSockets = 1_000_000
+    public var verbosity = Verbosity.errors
+    /// Where the log goes; nil: standard error.
+    public var logPath: String?
+    public var capturePath: String?
+
+    public init() {}
+}
+
+/// A running daemon. One thread owns everything; only `stop` may be called from elsewhere.
+public final class Daemon {
+    public let configuration: DaemonConfiguration
+    let loop: EventLoop
+    let layer: SocketLayer
+    let links: FrameLinks
+    let log: Logger
+    /// Distinguishes this daemon's sockets from those of any other.
+    let daemonID: UInt64
+    var descriptorSockets: [UInt64: DescriptorSocket] = [:]
+    var lastDescriptorID: UInt64 = 0
+    private let logWriter: BackgroundWriter
+    private var control: ControlListener?
+    private var sessions: [ObjectIdentifier: ControlSession] = [:]
+    private var lateErrors: [UInt64: Int32] = [:]
+    private var paused: [DescriptorSocket] = []
+    private let wake: StopSignal
+
+    /// Ends the daemon from any thread.
+    public struct StopSignal: Sendable {
+        let descriptor: Int32
+        /// Asks the daemon to end in order. Safe in a signal handler.
+        public func stop() { send(UInt64(1) << 32) }
+        /// Asks it to reopen its log. Safe in a signal handler.
+        public func reopenLog() { send(1) }
+        private func send(_ value: UInt64) {
+            var value = value
+            _ = write(descriptor, &value, 8)
+        }
+    }
+
+    /// Opens everything that can fail: log, capture, sockets. The error is a sentence for the user.
+    public init(_ configuration: DaemonConfiguration) throws(SystemError) {
+        self.configuration = configuration
+        loop = try EventLoop()
+        let signal = clinux_eventfd()
+        guard signal >= 0 else { throw SystemError("cannot create an event descriptor") }
+        wake = StopSignal(descriptor: signal)
+        logWriter = BackgroundWriter(descriptor: try Self.openLog(configuration.logPath), name: "log")
+        let writer = logWriter
+        log = Logger(label: "chitcpd") { _ in
+            DaemonLogHandler(writer: writer, logLevel: configuration.verbosity.level)
+        }
+        var random = SystemRandomNumberGenerator()
+        daemonID = random.next()
+        let host = Host(configuration: configuration.host, seed: random.next())
+        layer = SocketLayer(host: host, maximumSockets: configuration.maximumSockets)
+        let log = self.log
+        links = FrameLinks(configuration: configuration.links, registry: loop, receiver: layer) { log.warning("\($0)") }
+        layer.links = links
+        if let path = configuration.capturePath { links.capture = try CaptureWriter(path: path) }
+        if configuration.verbosity.rawValue >= Verbosity.minimal.rawValue { watchSegments() }
+        try links.listen()
+        control = try ControlListener(path: configuration.socketPath, daemon: self)
+        try loop.register(signal, SignalHandler(descriptor: signal, daemon: self))
+    }
+
+    deinit { close(wake.descriptor) }
+
+    private static func openLog(_ path: String?) throws(SystemError) -> Int32 {
+        guard let path else { return STDERR_FILENO }
+        let fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
+        guard fd >= 0 else { throw SystemError("cannot write the log \(path)") }
+        return fd
+    }
+
+    /// For other threads and signal handlers.
+    public var stopSignal: StopSignal { wake }
+
+    /// One line for people: where this daemon is reached.
+    public var greeting: String {
+        let addresses = configuration.links.addresses.map { Endpoint($0, configuration.links.port).description }
+        let where_ = addresses.isEmpty ? "port \(configuration.links.port) of all addresses" : addresses.joined(separator: ", ")
+        return "listening on \(where_), applications at \(configuration.socketPath)"
+    }
+
+    private var stopping = false
+
+    /// Runs until `stop`.
+    public func run() {
+        while !stopping {
+            var deadline = layer.host.nextTimeout
+            if let other = links.nextTimeout { deadline = min(deadline ?? other, other) }
+            loop.turn(until: deadline)
+            settle(at: EventLoop.now())
+        }
+        shutDown()
+    }
+
+    /// What follows every batch of inputs: timers, outputs, and one write to each link.
+    private func settle(at now: Instant) {
+        links.handleTimeout(at: now)
+        layer.host.handleTimeout(at: now)
+        layer.run(at: now)
+        links.flush(at: now)
+        // Flushing may have made a link writable again, whose connections wait.
+        layer.run(at: now)
+        links.flush(at: now)
+    }
+
+    /// Ends in order: no new clients, connections reset so that peers know, files gone.
+    private func shutDown() {
+        let now = EventLoop.now()
+        log.info("stopping: \(descriptorSockets.count) sockets")
+        control?.close()
+        for session in sessions.values { session.close() }
+        for socket in Array(descriptorSockets.values) { socket.release(aborting: true, at: now) }
+        settle(at: now)
+        links.close(at: now)
+        links.capture?.close()
+        if logWriter.dropped > 0 { log.warning("\(logWriter.dropped) log lines were dropped") }
+        logWriter.close()
+    }
+
+    func received(signal: UInt64) {
+        if signal >> 32 != 0 { stopping = true }
+        if signal & 0xFFFF_FFFF != 0, let path = configuration.logPath {
+            let fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
+            if fd >= 0 { logWriter.replaceDescriptor(fd) } else { log.error("cannot reopen the log \(path)") }
+        }
+    }
+
+    // MARK: Sessions and sockets
+
+    func add(_ session: ControlSession) { sessions[ObjectIdentifier(session)] = session }
+    func forget(_ session: ControlSession) { sessions[ObjectIdentifier(session)] = nil }
+
+    func forget(_ socket: DescriptorSocket, error: Int32) {
+        descriptorSockets[socket.id] = nil
+        if error != 0 {
+            // Bounded: the errors of sockets that nobody asked about are forgotten all at once.
+            if lateErrors.count >= 4096 { lateErrors = [:] }
+            lateErrors[socket.id] = error
+        }
+        if !paused.isEmpty {
+            // A descriptor is free again.
+            let waiting = paused
+            paused = []
+            for listener in waiting { loop.again(listener) }
+        }
+    }
+
+    func takeLateError(_ id: UInt64) -> Int32? { lateErrors.removeValue(forKey: id) }
+
+    /// Descriptors have run out: the listener goes on when one is free.
+    func pauseAccepting(_ listener: DescriptorSocket, _ error: SystemError) {
+        if paused.isEmpty { log.warning("accepting pauses: \(error)") }
+        if !paused.contains(where: { $0 === listener }) { paused.append(listener) }
+    }
+
+    // MARK: The MINIMAL log
+
+    private func watchSegments() {
+        let writer = logWriter
+        links.observer = { [unowned self] event, header, count, tuple in
+            let socket = layer.socketNumber(of: tuple)
+            let outgoing = event == .sent || event == .dropSent
+            let line = MinimalLine(
+                time: wallClock(), socket: socket, event: event, header: header, count: count,
+                source: outgoing ? tuple.local.address : tuple.remote.address,
+                destination: outgoing ? tuple.remote.address : tuple.local.address)
+            writer.write(Array("\(line)\n".utf8))
+        }
+        layer.stateObserver = { socket, from, to in
+            let line = MinimalLine(
+                time: wallClock(), socket: socket?.number, kind: .transition(from: "\(from)", to: "\(to)"))
+            writer.write(Array("\(line)\n".utf8))
+        }
+    }
+}
+
+/// CLOCK_REALTIME in nanoseconds.
+func wallClock() -> Int64 {
+    var t = timespec()
+    clock_gettime(CLOCK_REALTIME, &t)
+    return Int64(t.tv_sec) * 1_000_000_000 + Int64(t.tv_nsec)
+}
+
+/// Hands signals to the daemon's thread.
+private final class SignalHandler: EventHandler {
+    private let descriptor: Int32
+    private unowned let daemon: Daemon
+
+    init(descriptor: Int32, daemon: Daemon) {
+        self.descriptor = descriptor
+        self.daemon = daemon
+    }
+
+    func descriptorReady(_ readiness: Readiness, at now: Instant) {
+        var value: UInt64 = 0
+        while read(descriptor, &value, 8) == 8 { daemon.received(signal: value) }
+    }
+}

@@ -1,0 +1,156 @@
+// The command line of chitcpd, which `chitcp daemon` shares.
+import ArgumentParser
+import Glibc
+import Impairments
+import NetworkLayer
+import TCPEngine
+import TCPSegments
+
+/// `chitcpd`: options, environment, signals; then the daemon runs until it is told to end.
+public struct DaemonCommand: ParsableCommand {
+    public static let configuration = CommandConfiguration(
+        commandName: "chitcpd", abstract: "The chiTCP daemon: TCP lives here.",
+        discussion: """
+            Applications use it through the chisocket library; daemons reach each other over real TCP connections. \
+            CHITCPD_PORT and CHITCPD_SOCK set the port and the socket where the options do not. SIGINT and SIGTERM end \
+            it in order, SIGHUP reopens the log.
+            """)
+
+    @Option(name: [.short, .long], help: "Real TCP port of this daemon and of those it dials (default 23300).")
+    var port: UInt16?
+    @Option(name: [.short, .long], help: "Path of the UNIX socket for applications.")
+    var socket: String?
+    @Option(name: [.short, .long], help: "Write a packet capture (pcap) to this file.")
+    var capture: String?
+    @Flag(name: .short, help: "Log more: -v a line per segment and state change, -vv info, -vvv debug, -vvvv trace.")
+    var verbose: Int
+    @Option(name: .long, help: "Listen on and dial from this address only; may be repeated.")
+    var address: [String] = []
+    @Option(name: .long, help: "Smallest retransmission timeout, e.g. 200ms.")
+    var rtoMin: String?
+    @Option(name: .long, help: "Retransmission timeout before the first measurement, e.g. 1s.")
+    var rtoInitial: String?
+    @Option(name: .long, help: "Maximum segment lifetime; TIME-WAIT lasts twice as long. Default 1s.")
+    var msl: String?
+    @Option(name: .long, help: "Send buffer of a connection, e.g. 1MiB (at most 16MiB).")
+    var sendBuffer: String?
+    @Option(name: .long, help: "Receive buffer of a connection, e.g. 1MiB (at most 16MiB).")
+    var receiveBuffer: String?
+    @Option(name: .long, help: "Sockets at once.")
+    var maxSockets: Int?
+    @Option(name: .long, help: "Append the log to this file instead of standard error.")
+    var log: String?
+    @Flag(name: .long, help: "Compute the TCP checksum of segments that leave.")
+    var checksum = false
+    @Option(name: .long, help: "Lose this share of the segments that leave, e.g. 5%.")
+    var loss: String?
+    @Option(name: .long, help: "Delay segments that leave, e.g. 20ms.")
+    var delay: String?
+    @Option(name: .long, help: "Seed of the losses: the same seed loses the same segments.")
+    var seed: UInt64 = 1
+
+    public init() {}
+
+    public func run() throws {
+        let configuration = try makeConfiguration()
+        signal(SIGPIPE, SIG_IGN)
+        raiseDescriptorLimit()
+        let daemon: Daemon
+        do { daemon = try Daemon(configuration) } catch {
+            say("chitcpd: \(error)")
+            throw ExitCode(1)
+        }
+        SignalRelay.install(daemon.stopSignal)
+        say("chitcpd: \(daemon.greeting)")
+        daemon.run()
+    }
+
+    func makeConfiguration() throws -> DaemonConfiguration {
+        var c = DaemonConfiguration()
+        c.links.port = try port ?? environmentPort() ?? 23300
+        guard c.links.port > 0 else { throw ValidationError("Port 0 cannot be dialled: choose a port from 1 to 65535.") }
+        c.socketPath = socket ?? Self.defaultSocketPath
+        c.capturePath = capture
+        c.logPath = log
+        c.verbosity = Verbosity(rawValue: min(verbose, 4)) ?? .trace
+        c.links.addresses = try address.map { text in
+            guard let a = IPAddress(text), !a.isUnspecified else {
+                throw ValidationError("--address \(text): not an IPv4 or IPv6 address of this machine.")
+            }
+            return a
+        }
+        c.links.computesChecksum = checksum
+        if let time = try duration("--rto-min", rtoMin) { c.host.connection.minimumRTO = time }
+        if let time = try duration("--rto-initial", rtoInitial) { c.host.connection.initialRTO = time }
+        if let time = try duration("--msl", msl) { c.links.maximumSegmentLifetime = time }
+        if let time = try duration("--delay", delay) { c.links.impairment.delay = time }
+        if let size = try bufferSize("--send-buffer", sendBuffer) { c.host.connection.sendBufferSize = size }
+        if let size = try bufferSize("--receive-buffer", receiveBuffer) { c.host.connection.receiveBufferSize = size }
+        if let maxSockets {
+            guard maxSockets > 0 else { throw ValidationError("--max-sockets \(maxSockets): at least 1.") }
+            c.maximumSockets = maxSockets
+        }
+        if let loss {
+            guard let share = Quantity.probability(loss) else {
+                throw ValidationError("--loss \(loss): a share of the segments like 5% or 0.05.")
+            }
+            c.links.impairment.loss = share
+        }
+        c.links.impairmentSeed = seed
+        return c
+    }
+
+    private func duration(_ option: String, _ text: String?) throws -> TimeInterval? {
+        guard let text else { return nil }
+        guard let time = Quantity.time(text), time <= .seconds(3600) else {
+            throw ValidationError("\(option) \(text): a time with its unit, like 200ms or 1s, at most 3600s.")
+        }
+        return time
+    }
+
+    private func bufferSize(_ option: String, _ text: String?) throws -> Int? {
+        guard let text else { return nil }
+        guard let size = Quantity.size(text), (1...ConnectionConfiguration.maximumBufferSize).contains(size) else {
+            throw ValidationError("\(option) \(text): a size from 1 to 16MiB, like 4096, 64KiB or 1MiB.")
+        }
+        return size
+    }
+
+    private func environmentPort() throws -> UInt16? {
+        guard let text = getenv("CHITCPD_PORT").map({ String(cString: $0) }), !text.isEmpty else { return nil }
+        guard let port = UInt16(text) else { throw ValidationError("CHITCPD_PORT=\(text): a port from 1 to 65535.") }
+        return port
+    }
+
+    /// CHITCPD_SOCK, else chiTCP's default with the login name.
+    static var defaultSocketPath: String {
+        if let path = getenv("CHITCPD_SOCK"), path.pointee != 0 { return String(cString: path) }
+        if let login = getlogin() { return "/tmp/chitcpd.socket." + String(cString: login) }
+        return "/tmp/chitcpd.socket"
+    }
+
+    private func say(_ sentence: String) {
+        let bytes = Array((sentence + "\n").utf8)
+        _ = write(STDERR_FILENO, bytes, bytes.count)
+    }
+
+    /// As many descriptors as the system allows: each application socket takes one.
+    private func raiseDescriptorLimit() {
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
+        limit.rlim_cur = limit.rlim_max
+        _ = setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+    }
+}
+
+/// Hands SIGINT, SIGTERM and SIGHUP to the daemon of this process.
+enum SignalRelay {
+    nonisolated(unsafe) private static var target: Daemon.StopSignal?
+
+    static func install(_ stop: Daemon.StopSignal) {
+        // Written once, before the handlers are installed.
+        target = stop
+        for number in [SIGINT, SIGTERM] { signal(number) { _ in SignalRelay.target?.stop() } }
+        signal(SIGHUP) { _ in SignalRelay.target?.reopenLog() }
+    }
+}

@@ -1,0 +1,435 @@
+// A socket that the application holds as a real descriptor: the pump between the daemon's end of a UNIX stream socketpair
+// and the socket's connection.
+import CLinux
+import ControlRecords
+import Glibc
+import NetworkLayer
+import SocketLayer
+import TCPEngine
+import TCPSegments
+
+/// The daemon's end of one application socket.
+///
+/// One byte always stays unread in the daemon's end: a UNIX stream tells its peer ECONNRESET only if it is closed with
+/// unread data, and that is how a reset reaches the application. At first it is a byte of no meaning (the sentinel); later
+/// the last byte read is only peeked at and becomes the next one.
+final class DescriptorSocket: EventHandler, SocketOwner {
+    unowned let daemon: Daemon
+    let descriptor: Int32
+    private(set) var socket: Socket?
+    let id: UInt64
+
+    /// 1 if the first byte in the queue has been read already (or is the sentinel), else 0.
+    private var staleBytes = 1
+    private var canWrite = true
+    private var sawReadHangup = false
+    private var sawHangup = false
+    private var finDelivered = false
+    /// The connection failed: what was received is still to be written, then the end is closed.
+    private var failed = false
+    private var isClosed = false
+    /// A duplicate of the application's end while it connects (design section 6, Connecting).
+    private var applicationEnd: Int32 = -1
+    private var pendingConnect: (session: ControlSession, request: chitcp_request)?
+    /// Listening: connections given to the application and, as far as is known, not taken; and one that did not fit.
+    private var handedOver: [DescriptorSocket] = []
+    private var undelivered: (socket: DescriptorSocket, end: Int32)?
+    private var recordCost = 0
+
+    static let plugSize = 1500
+    private static let bufferSize: Int32 = 425_984
+
+    /// Makes a pair, registers the daemon's end, and returns it with the application's end.
+    static func make(for daemon: Daemon) throws(SystemError) -> (DescriptorSocket, applicationEnd: Int32) {
+        var ends: [Int32] = [-1, -1]
+        guard clinux_socketpair(&ends) == 0 else { throw SystemError("cannot make a socket") }
+        daemon.lastDescriptorID += 1
+        let new = DescriptorSocket(daemon: daemon, descriptor: ends[0], id: daemon.lastDescriptorID)
+        setBuffer(ends[0], SO_SNDBUF, bufferSize)
+        setBuffer(ends[1], SO_SNDBUF, bufferSize)
+        var sentinel: UInt8 = 0
+        guard nameEnd(ends[1], daemon: daemon.daemonID, id: new.id), send(ends[1], &sentinel, 1, Int32(MSG_DONTWAIT)) == 1
+        else {
+            let error = errno
+            close(ends[0])
+            close(ends[1])
+            throw SystemError("cannot make a socket", errno: error)
+        }
+        do { try daemon.loop.register(ends[0], new) } catch {
+            close(ends[0])
+            close(ends[1])
+            throw error
+        }
+        return (new, ends[1])
+    }
+
+    private init(daemon: Daemon, descriptor: Int32, id: UInt64) {
+        self.daemon = daemon
+        self.descriptor = descriptor
+        self.id = id
+    }
+
+    func attach(_ socket: Socket) { self.socket = socket }
+
+    private static func setBuffer(_ fd: Int32, _ option: Int32, _ size: Int32) {
+        var size = size
+        setsockopt(fd, SOL_SOCKET, option, &size, socklen_t(MemoryLayout<Int32>.size))
+    }
+
+    /// Binds the application's end to its abstract name, by which any process that inherits it is recognised.
+    private static func nameEnd(_ fd: Int32, daemon: UInt64, id: UInt64) -> Bool {
+        let name = "chitcp/" + String(daemon, radix: 16) + "/" + String(id, radix: 16)
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        withUnsafeMutableBytes(of: &address.sun_path) { path in
+            for (i, byte) in name.utf8.enumerated() where i + 1 < path.count { path[i + 1] = byte }
+        }
+        let length = socklen_t(MemoryLayout<sa_family_t>.size + 1 + name.utf8.count)
+        return withUnsafePointer(to: &address) { p in
+            p.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(fd, $0, length) }
+        } == 0
+    }
+
+    // MARK: Connecting
+
+    /// Parks a connect(): the application's end shows nothing until it is decided.
+    func parkConnect(_ session: ControlSession, _ request: chitcp_request, applicationEnd fd: Int32) {
+        pendingConnect = (session, request)
+        applicationEnd = fd
+        Self.setBuffer(fd, SO_SNDBUF, 0)
+        let plug = [UInt8](repeating: 0, count: Self.plugSize)
+        _ = send(fd, plug, plug.count, Int32(MSG_DONTWAIT))
+    }
+
+    func socketEstablished(_ socket: Socket, at now: Instant) {
+        if applicationEnd >= 0 {
+            // Raising the buffer wakes whoever polls for EPOLLOUT; then the plug goes, but for one byte.
+            Self.setBuffer(applicationEnd, SO_SNDBUF, Self.bufferSize)
+            var drain = [UInt8](repeating: 0, count: Self.plugSize)
+            _ = recv(descriptor, &drain, min(Self.plugSize, max(0, Int(clinux_unread(descriptor)) - 1)), Int32(MSG_DONTWAIT))
+            close(applicationEnd)
+            applicationEnd = -1
+        }
+        answerConnect(0)
+        pump(at: now)
+    }
+
+    /// The client does not wait (EINPROGRESS): readiness tells it.
+    func answerNobody() { pendingConnect = nil }
+
+    /// Reads what the application wrote so far: a shutdown concerns what comes after it.
+    func takePendingInput(at now: Instant) { pumpFromApplication(at: now) }
+
+    private func answerConnect(_ error: Int32) {
+        guard let (session, request) = pendingConnect else { return }
+        pendingConnect = nil
+        session.respond(to: request) { r in
+            r.socket_id = id
+            r.result = error == 0 ? 0 : -1
+            r.error = error
+            r.local = controlAddress(socket?.localName)
+            r.remote = controlAddress(socket?.remoteName)
+        }
+    }
+
+    // MARK: Events of the socket
+
+    func socketReadable(_ socket: Socket, at now: Instant) { pumpToApplication(at: now) }
+
+    func socketWritable(_ socket: Socket, at now: Instant) { pumpFromApplication(at: now) }
+
+    func socketClosed(_ socket: Socket, _ error: ConnectionError?, at now: Instant) {
+        answerConnect(error?.errno ?? ECONNABORTED)
+        if applicationEnd >= 0 {
+            close(applicationEnd)
+            applicationEnd = -1
+        }
+        if error != nil { failed = true }
+        pumpToApplication(at: now)
+    }
+
+    // MARK: Readiness
+
+    func descriptorReady(_ readiness: Readiness, at now: Instant) {
+        guard !isClosed else { return }
+        if readiness.contains(.writable) { canWrite = true }
+        if readiness.contains(.readHangup) { sawReadHangup = true }
+        if readiness.contains(.hangup) { sawHangup = true }
+        if let socket, socket.listener != nil {
+            listenerReady(socket, at: now)
+        } else {
+            pump(at: now)
+        }
+    }
+
+    private func pump(at now: Instant) {
+        pumpFromApplication(at: now)
+        if !isClosed { pumpToApplication(at: now) }
+    }
+
+    // MARK: From the application
+
+    /// Moves what the application wrote into the send buffer, then acts on its end of stream.
+    private func pumpFromApplication(at now: Instant) {
+        guard !isClosed, applicationEnd < 0, let socket else { return }
+        guard let connection = socket.connection else {
+            if sawHangup { release(aborting: false, at: now) }
+            return
+        }
+        if sawHangup, hasResetByApplication {
+            // close(2) with unread bytes resets, as the kernel's TCP does (RFC 2525 2.17).
+            release(aborting: true, at: now)
+            return
+        }
+        var available = unread
+        while available > 0 {
+            let moved: Int
+            do { moved = try move(available, into: connection, at: now) } catch {
+                // The connection takes no more: what the application still writes goes nowhere.
+                discard(available)
+                break
+            }
+            if moved == 0 { return }
+            available = unread
+        }
+        if sawHangup {
+            release(aborting: false, at: now)
+        } else if sawReadHangup, socket.wasEstablished {
+            daemon.layer.host.shutdownSending(connection, at: now)
+        }
+    }
+
+    /// Bytes in the daemon's end that were not read yet.
+    private var unread: Int { max(0, Int(clinux_unread(descriptor)) - staleBytes) }
+
+    private var hasResetByApplication: Bool {
+        var error: Int32 = 0
+        var length = socklen_t(MemoryLayout<Int32>.size)
+        getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &error, &length)
+        return error == ECONNRESET
+    }
+
+    /// Reads up to `available` bytes straight into the send buffer, leaving one byte in the descriptor.
+    private func move(_ available: Int, into connection: Connection, at now: Instant) throws(ConnectionError) -> Int {
+        try daemon.layer.host.withSendSpace(connection, maximum: available, at: now) { room in
+            let wanted = min(room.count, available)
+            let taken = wanted < available ? wanted : wanted - 1
+            let n = takeBytes(room, taken)
+            guard n == taken else { return n }
+            if wanted > taken, let base = room.baseAddress,
+                recv(descriptor, base + taken, 1, Int32(MSG_PEEK) | Int32(MSG_DONTWAIT)) == 1
+            {
+                staleBytes = 1
+                return wanted
+            }
+            return n
+        }
+    }
+
+    /// Takes the stale byte out of the descriptor and `count` fresh ones into `room`.
+    private func takeBytes(_ room: UnsafeMutableRawBufferPointer, _ count: Int) -> Int {
+        guard staleBytes + count > 0 else { return 0 }
+        var stale: UInt8 = 0
+        return withUnsafeMutablePointer(to: &stale) { stale in
+            withUnsafeTemporaryAllocation(of: iovec.self, capacity: 2) { vectors in
+                vectors[0] = iovec(iov_base: stale, iov_len: staleBytes)
+                vectors[1] = iovec(iov_base: room.baseAddress, iov_len: count)
+                var message = msghdr()
+                message.msg_iov = vectors.baseAddress
+                message.msg_iovlen = 2
+                let n = recvmsg(descriptor, &message, Int32(MSG_DONTWAIT))
+                guard n > 0 else { return 0 }
+                let fresh = max(0, n - staleBytes)
+                staleBytes = 0
+                return fresh
+            }
+        }
+    }
+
+    private func discard(_ count: Int) {
+        var buffer = [UInt8](repeating: 0, count: min(count, 65_536))
+        var left = count - 1
+        while left > 0 {
+            let n = buffer.withUnsafeMutableBytes {
+                takeBytes(UnsafeMutableRawBufferPointer(rebasing: $0[..<min(left, $0.count)]), min(left, $0.count))
+            }
+            if n <= 0 { return }
+            left -= n
+        }
+    }
+
+    // MARK: To the application
+
+    /// Writes what was received to the application, then the end of the stream or the reset.
+    private func pumpToApplication(at now: Instant) {
+        guard !isClosed, let socket, let connection = socket.connection, socket.wasEstablished || failed else { return }
+        while canWrite {
+            var refused: Int32 = 0
+            let n = daemon.layer.host.withReceivedBytes(connection, at: now) { bytes in
+                guard let base = bytes.baseAddress, bytes.count > 0 else { return 0 }
+                let n = send(descriptor, base, bytes.count, Int32(MSG_NOSIGNAL) | Int32(MSG_DONTWAIT))
+                if n < 0 { refused = errno }
+                return max(0, n)
+            }
+            if refused == EAGAIN {
+                canWrite = false
+            } else if refused != 0, refused != EINTR {
+                // Nobody reads any more (shutdown(SHUT_RD), or gone): acknowledge and discard.
+                if !sawHangup { daemon.layer.host.shutdownReceiving(connection, at: now) }
+                break
+            }
+            if n == 0, refused != EINTR { break }
+        }
+        guard connection.receivedCount == 0 else { return }
+        if failed {
+            // Closed with its unread byte in place: the application reads ECONNRESET.
+            release(aborting: true, at: now)
+        } else if connection.isAtEndOfStream, !finDelivered {
+            finDelivered = true
+            Glibc.shutdown(descriptor, Int32(SHUT_WR))
+        }
+    }
+
+    // MARK: Listening
+
+    func socketHasIncoming(_ socket: Socket, at now: Instant) { deliverIncoming(socket, at: now) }
+
+    private func listenerReady(_ socket: Socket, at now: Instant) {
+        if sawHangup {
+            // Connections that lie untaken in the listening descriptor are reset, as a closing kernel listener does.
+            noteTaken(socket)
+            let untaken = hasResetByApplication ? handedOver : []
+            handedOver = []
+            for connection in untaken { connection.release(aborting: true, at: now) }
+            release(aborting: false, at: now)
+            return
+        }
+        deliverIncoming(socket, at: now)
+    }
+
+    /// Forgets the connections that the application has taken since the last look.
+    private func noteTaken(_ socket: Socket) {
+        let waiting = recordCost > 0 ? Int(clinux_unsent(descriptor)) / recordCost : 0
+        if handedOver.count > waiting { handedOver.removeFirst(handedOver.count - max(0, waiting)) }
+        socket.listener?.handedOver = handedOver.count + (undelivered == nil ? 0 : 1)
+    }
+
+    private func deliverIncoming(_ socket: Socket, at now: Instant) {
+        guard let listener = socket.listener else { return }
+        noteTaken(socket)
+        if let waiting = undelivered {
+            undelivered = nil
+            guard deliver(waiting.socket, end: waiting.end, through: socket, at: now) else { return }
+        }
+        while handedOver.count <= listener.backlog, listener.acceptQueueCount > listener.handedOver {
+            let made: (DescriptorSocket, applicationEnd: Int32)
+            do { made = try DescriptorSocket.make(for: daemon) } catch {
+                daemon.pauseAccepting(self, error)
+                return
+            }
+            let new = made.0
+            do {
+                guard let accepted = try daemon.layer.accept(socket, owner: new) else {
+                    new.discardUnused(made.applicationEnd)
+                    return
+                }
+                accepted.ownerPID = socket.ownerPID
+                accepted.ownerUID = socket.ownerUID
+                new.attach(accepted)
+                daemon.descriptorSockets[new.id] = new
+            } catch {
+                new.discardUnused(made.applicationEnd)
+                return
+            }
+            guard deliver(new, end: made.applicationEnd, through: socket, at: now) else { return }
+        }
+        socket.listener?.handedOver = handedOver.count
+    }
+
+    /// accept(2) is one recvmsg(2) of this record. False if the descriptor is full: it is tried again when it is not.
+    private func deliver(_ new: DescriptorSocket, end: Int32, through socket: Socket, at now: Instant) -> Bool {
+        var record = chitcp_accepted()
+        record.magic = CHITCP_CONTROL_MAGIC
+        record.socket_id = new.id
+        record.local = controlAddress(new.socket?.localName)
+        record.remote = controlAddress(new.socket?.remoteName)
+        let n = clinux_send_descriptor(
+            descriptor, &record, MemoryLayout<chitcp_accepted>.size, end, Int32(MSG_DONTWAIT))
+        guard n > 0 else {
+            undelivered = (new, end)
+            socket.listener?.handedOver = handedOver.count + 1
+            return false
+        }
+        close(end)
+        if recordCost == 0 { recordCost = Int(clinux_unsent(descriptor)) }
+        handedOver.append(new)
+        socket.listener?.handedOver = handedOver.count
+        new.begin(at: now)
+        return true
+    }
+
+    /// An accepted connection may have received, or have ended, before it had an owner.
+    private func begin(at now: Instant) {
+        guard let socket, let connection = socket.connection else { return }
+        if connection.state == .closed, !connection.isAtEndOfStream { failed = true }
+        pump(at: now)
+    }
+
+    private func discardUnused(_ end: Int32) {
+        close(end)
+        shutDescriptor()
+    }
+
+    // MARK: The end
+
+    /// The application has closed its last copy, or the connection has failed: both ends go.
+    func release(aborting: Bool, at now: Instant) {
+        guard !isClosed else { return }
+        if let (waiting, end) = undelivered {
+            undelivered = nil
+            close(end)
+            waiting.release(aborting: true, at: now)
+        }
+        answerConnect(ECONNABORTED)
+        if applicationEnd >= 0 {
+            close(applicationEnd)
+            applicationEnd = -1
+        }
+        let error = socket?.pendingError ?? 0
+        shutDescriptor()
+        if let socket { daemon.layer.close(socket, aborting: aborting && !failed, at: now) }
+        daemon.forget(self, error: error)
+        socket = nil
+    }
+
+    private func shutDescriptor() {
+        isClosed = true
+        daemon.loop.deregister(descriptor)
+        close(descriptor)
+    }
+}
+
+/// An endpoint as control records carry it; family 0 for none.
+func controlAddress(_ endpoint: Endpoint?) -> chitcp_address {
+    var a = chitcp_address()
+    guard let endpoint else { return a }
+    a.family = UInt16(endpoint.address.isIPv4 ? AF_INET : AF_INET6)
+    a.port = endpoint.port.bigEndian
+    withUnsafeMutableBytes(of: &a.bytes) {
+        $0.storeBytes(of: endpoint.address.high.bigEndian, as: UInt64.self)
+        $0.storeBytes(of: endpoint.address.low.bigEndian, toByteOffset: 8, as: UInt64.self)
+    }
+    return a
+}
+
+/// The endpoint in a control record, or nil if its family is foreign.
+func endpoint(of a: chitcp_address) -> Endpoint? {
+    guard a.family == AF_INET || a.family == AF_INET6 else { return nil }
+    let address = withUnsafeBytes(of: a.bytes) {
+        IPAddress(
+            high: UInt64(bigEndian: $0.loadUnaligned(as: UInt64.self)),
+            low: UInt64(bigEndian: $0.loadUnaligned(fromByteOffset: 8, as: UInt64.self)))
+    }
+    guard a.family == AF_INET6 || address.isIPv4 else { return nil }
+    return Endpoint(address, UInt16(bigEndian: a.port))
+}

@@ -1,0 +1,89 @@
+// A socket as its user sees it: what it is, where it is bound, which options it has.
+import TCPEngine
+import TCPSegments
+
+/// Hears what happens to a socket. Called from `SocketLayer.run`, in the order of the events.
+public protocol SocketOwner: AnyObject {
+    /// A connect() has succeeded.
+    func socketEstablished(_ socket: Socket, at now: Instant)
+    /// There is something to read, or the end of the stream was reached.
+    func socketReadable(_ socket: Socket, at now: Instant)
+    /// The send buffer has room again.
+    func socketWritable(_ socket: Socket, at now: Instant)
+    /// The connection has ended; nil: in order. Unread bytes remain to be read.
+    func socketClosed(_ socket: Socket, _ error: ConnectionError?, at now: Instant)
+    /// The accept queue has grown.
+    func socketHasIncoming(_ socket: Socket, at now: Instant)
+}
+
+/// One socket of the daemon.
+public final class Socket {
+    /// What the socket is doing.
+    public enum Kind {
+        /// Created, perhaps bound.
+        case idle
+        case listening(Listener)
+        /// Connecting, connected, or at its end.
+        case connection(Connection)
+    }
+
+    /// Unique in the daemon's life.
+    public let id: UInt64
+    /// Small, the lowest free one when the socket was made.
+    public let number: Int
+    public let isIPv6: Bool
+    public internal(set) var kind = Kind.idle
+    /// The endpoint reserved by bind, to be given back.
+    public internal(set) var bound: Endpoint?
+    public weak var owner: (any SocketOwner)?
+    /// The process and user that made it.
+    public var ownerPID: Int32 = 0
+    public var ownerUID: UInt32 = 0
+    /// True once the handshake has completed.
+    public internal(set) var wasEstablished = false
+    /// SO_ERROR: the last error, until it is asked for.
+    public var pendingError: Int32 = 0
+    public internal(set) var noDelay = false
+    public var reuseAddress = false
+    /// SO_LINGER's seconds, if it is on.
+    public var linger: Int32?
+    /// Options that are kept and given back, by level and name.
+    public var recordedOptions: [UInt64: Int32] = [:]
+
+    init(id: UInt64, number: Int, isIPv6: Bool) {
+        self.id = id
+        self.number = number
+        self.isIPv6 = isIPv6
+    }
+
+    public var connection: Connection? {
+        if case .connection(let c) = kind { return c }
+        return nil
+    }
+
+    public var listener: Listener? {
+        if case .listening(let l) = kind { return l }
+        return nil
+    }
+
+    /// The state of its connection; CLOSED or LISTEN where there is none.
+    public var state: State {
+        switch kind {
+        case .idle: return .closed
+        case .listening: return .listen
+        case .connection(let c): return c.state
+        }
+    }
+
+    /// This end's name, if it has one.
+    public var localName: Endpoint? {
+        switch kind {
+        case .idle: return bound
+        case .listening(let l): return l.local
+        case .connection(let c): return c.tuple.local
+        }
+    }
+
+    /// The other end's name while there is a connection.
+    public var remoteName: Endpoint? { connection?.tuple.remote }
+}

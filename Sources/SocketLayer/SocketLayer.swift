@@ -1,0 +1,239 @@
+// Joins sockets, the host and the links. No I/O of its own: it runs in the simulator as well.
+import HeapModule
+import NetworkLayer
+import TCPEngine
+import TCPSegments
+
+/// What the socket layer needs of the links.
+public protocol LinkProvider: AnyObject {
+    func want(_ addresses: AddressPair, fresh: Bool, at now: Instant)
+    func transmit(_ transmission: Transmission, _ tuple: FourTuple, on link: LinkID, at now: Instant)
+    func localAddress(toReach remote: IPAddress) throws(LinkFailure) -> IPAddress
+    /// The addresses that may be bound; empty: all.
+    var addresses: [IPAddress] { get }
+}
+
+/// The socket table and the calls on it. Calls never block: what has to wait is told to the socket's owner.
+public final class SocketLayer {
+    public let host: Host
+    public weak var links: (any LinkProvider)?
+    /// Hears of changes of state, for the log, if set; from then on connections report them.
+    public var stateObserver: ((Socket?, _ from: State, _ to: State) -> Void)?
+    private var sockets: [Int: Socket] = [:]
+    private var byID: [UInt64: Socket] = [:]
+    private var freeNumbers = Heap<Int>()
+    private var nextNumber = 0
+    private var lastID: UInt64 = 0
+    private let maximumSockets: Int
+
+    public init(host: Host, maximumSockets: Int) {
+        self.host = host
+        self.maximumSockets = maximumSockets
+    }
+
+    /// How many sockets there are.
+    public var count: Int { sockets.count }
+    public func socket(id: UInt64) -> Socket? { byID[id] }
+    /// The socket with the lowest number from `number` on.
+    public func socket(from number: Int) -> Socket? {
+        guard number < nextNumber else { return nil }
+        for n in max(number, 0)..<nextNumber { if let s = sockets[n] { return s } }
+        return nil
+    }
+
+    /// The number of the socket whose connection has these ends, for the log.
+    public func socketNumber(of tuple: FourTuple) -> Int? { (host.owner(of: tuple) as? Socket)?.number }
+
+    // MARK: Calls
+
+    /// socket(2).
+    public func create(isIPv6: Bool, owner: (any SocketOwner)?) throws(SocketError) -> Socket {
+        guard sockets.count < maximumSockets else { throw .tooManySockets }
+        lastID += 1
+        let number: Int
+        if let lowest = freeNumbers.popMin() {
+            number = lowest
+        } else {
+            number = nextNumber
+            nextNumber += 1
+        }
+        let socket = Socket(id: lastID, number: number, isIPv6: isIPv6)
+        socket.owner = owner
+        sockets[socket.number] = socket
+        byID[socket.id] = socket
+        return socket
+    }
+
+    /// bind(2).
+    public func bind(_ socket: Socket, to endpoint: Endpoint) throws(SocketError) {
+        guard case .idle = socket.kind, socket.bound == nil else { throw .invalidArgument }
+        guard endpoint.address.isIPv4 || socket.isIPv6 else { throw .addressFamilyNotSupported }
+        if let ours = links?.addresses, !ours.isEmpty, !endpoint.address.isUnspecified, !ours.contains(endpoint.address) {
+            throw .addressNotAvailable
+        }
+        do { socket.bound = try host.reservePort(endpoint, reuse: socket.reuseAddress) } catch { throw .connection(error) }
+    }
+
+    /// listen(2). An unbound socket gets an ephemeral port.
+    public func listen(_ socket: Socket, backlog: Int) throws(SocketError) {
+        switch socket.kind {
+        case .listening(let listener): host.setBacklog(backlog, of: listener)
+        case .connection: throw .invalidArgument
+        case .idle:
+            if socket.bound == nil { try bind(socket, to: Endpoint(socket.isIPv6 ? .anyIPv6 : .anyIPv4, 0)) }
+            guard let bound = socket.bound else { throw .invalidArgument }
+            do {
+                let listener = try host.listen(on: bound, backlog: backlog)
+                if stateObserver != nil { listener.eventMask = .stateChanges }
+                listener.userData = socket
+                socket.kind = .listening(listener)
+            } catch { throw .connection(error) }
+        }
+    }
+
+    /// connect(2): begins; the owner hears how it ends.
+    public func connect(_ socket: Socket, to remote: Endpoint, at now: Instant) throws(SocketError) {
+        switch socket.kind {
+        case .listening: throw .isConnected
+        case .connection(let c): throw c.state == .synSent || c.state == .synReceived ? .alreadyConnecting : .isConnected
+        case .idle: break
+        }
+        guard remote.port != 0, let links else { throw .connection(.refused) }
+        guard remote.address.isIPv4 || socket.isIPv6 else { throw .addressFamilyNotSupported }
+        var remote = remote
+        // Linux: the unspecified address means this host.
+        if remote.address.isUnspecified {
+            remote.address = remote.address.isIPv4 ? IPAddress(127, 0, 0, 1) : IPAddress(high: 0, low: 1)
+        }
+        let local: IPAddress
+        if let bound = socket.bound, !bound.address.isUnspecified {
+            local = bound.address
+        } else {
+            do { local = try links.localAddress(toReach: remote.address) } catch { throw .connection(.unreachable) }
+        }
+        var configuration = host.configuration.connection
+        configuration.noDelay = socket.noDelay
+        do {
+            let connection = try host.open(
+                from: socket.bound, localAddress: local, to: remote, configuration: configuration,
+                eventMask: stateObserver == nil ? [] : .stateChanges, at: now)
+            connection.userData = socket
+            socket.kind = .connection(connection)
+        } catch { throw .connection(error) }
+    }
+
+    /// accept(2): the next connection of a listening socket as a socket of its own, or nil.
+    public func accept(_ socket: Socket, owner: (any SocketOwner)?) throws(SocketError) -> Socket? {
+        guard let listener = socket.listener else { throw .invalidArgument }
+        guard listener.acceptQueueCount > listener.handedOver else { return nil }
+        let new = try create(isIPv6: socket.isIPv6, owner: owner)
+        guard let connection = host.accept(listener) else {
+            release(new)
+            return nil
+        }
+        connection.userData = new
+        new.kind = .connection(connection)
+        new.wasEstablished = true
+        new.noDelay = socket.noDelay
+        new.linger = socket.linger
+        return new
+    }
+
+    /// shutdown(2).
+    public func shutdown(_ socket: Socket, receiving: Bool, sending: Bool, at now: Instant) throws(SocketError) {
+        guard let connection = socket.connection, socket.wasEstablished else { throw .notConnected }
+        if receiving { host.shutdownReceiving(connection, at: now) }
+        if sending { host.shutdownSending(connection, at: now) }
+    }
+
+    /// close(2): the socket is gone; its connection ends in its own time, or at once if `aborting`.
+    public func close(_ socket: Socket, aborting: Bool, at now: Instant) {
+        switch socket.kind {
+        case .idle: break
+        case .listening(let listener): host.close(listener, at: now)
+        case .connection(let connection):
+            connection.userData = nil
+            if aborting || socket.linger == 0 {
+                host.abort(connection, at: now)
+            } else {
+                host.close(connection, at: now)
+            }
+        }
+        release(socket)
+    }
+
+    private func release(_ socket: Socket) {
+        if let bound = socket.bound { host.releasePort(bound) }
+        socket.bound = nil
+        guard sockets.removeValue(forKey: socket.number) != nil else { return }
+        byID[socket.id] = nil
+        freeNumbers.insert(socket.number)
+    }
+
+    /// TCP_NODELAY.
+    public func setNoDelay(_ socket: Socket, _ noDelay: Bool, at now: Instant) {
+        socket.noDelay = noDelay
+        if let connection = socket.connection { host.setNoDelay(connection, noDelay, at: now) }
+    }
+
+    // MARK: Running
+
+    /// Takes all outputs of the host: segments to the links, events to the sockets' owners.
+    public func run(at now: Instant) {
+        while let output = host.poll(at: now) {
+            switch output {
+            case .transmit(let transmission, let tuple, let link):
+                links?.transmit(transmission, tuple, on: link, at: now)
+            case .linkWanted(let addresses, let fresh):
+                links?.want(addresses, fresh: fresh, at: now)
+            case .incoming(let listener):
+                if let socket = listener.userData as? Socket { socket.owner?.socketHasIncoming(socket, at: now) }
+            case .event(let connection, let event):
+                dispatch(event, of: connection, at: now)
+            }
+        }
+    }
+
+    private func dispatch(_ event: ConnectionEvent, of connection: Connection, at now: Instant) {
+        let socket = connection.userData as? Socket
+        if case .stateChanged(let from, let to, _) = event { stateObserver?(socket, from, to) }
+        guard let socket, let owner = socket.owner else { return }
+        switch event {
+        case .stateChanged: break
+        case .established:
+            if !socket.wasEstablished {
+                socket.wasEstablished = true
+                owner.socketEstablished(socket, at: now)
+            }
+        case .readable, .peerClosed: owner.socketReadable(socket, at: now)
+        case .writable: owner.socketWritable(socket, at: now)
+        case .closed(let error):
+            if let error { socket.pendingError = error.errno }
+            owner.socketClosed(socket, error, at: now)
+        }
+    }
+}
+
+extension SocketLayer: SegmentReceiver {
+    public func segmentArrived(
+        _ header: SegmentHeader, payload: UnsafeRawBufferPointer, tuple: FourTuple, on link: LinkID, at now: Instant
+    ) {
+        host.handle(header, payload: payload, tuple: tuple, on: link, at: now)
+    }
+
+    public func linkAvailable(_ link: LinkID, _ properties: LinkProperties, for addresses: AddressPair, at now: Instant) {
+        host.addLink(link, properties, for: addresses, at: now)
+    }
+
+    public func linkUnavailable(_ addresses: AddressPair, _ failure: LinkFailure, at now: Instant) {
+        host.linkFailed(addresses, failure, at: now)
+    }
+
+    public func linkWritable(_ link: LinkID, _ writable: Bool, at now: Instant) { host.setWritable(link, writable) }
+
+    public func linkGone(_ link: LinkID, at now: Instant) { host.removeLink(link, at: now) }
+}
+
+extension FrameLinks: LinkProvider {
+    public var addresses: [IPAddress] { configuration.addresses }
+}
