@@ -28,7 +28,8 @@ let package = Package(
         .target(
             name: "NetworkLayer",
             dependencies: [
-                "TCPSegments", "Impairments", "CLinux", .product(name: "DequeModule", package: "swift-collections"),
+                "TCPSegments", "Impairments", "CLinux",
+                .product(name: "DequeModule", package: "swift-collections"),
             ],
             swiftSettings: strict),
         .target(
@@ -50,6 +51,18 @@ let package = Package(
         .testTarget(name: "TCPEngineTests", dependencies: ["TCPEngine", "TCPSegments"], swiftSettings: strict),
         .testTarget(
             name: "NetworkLayerTests", dependencies: ["NetworkLayer", "TCPSegments"], swiftSettings: strict),
+        .target(
+            name: "ChitcpCommand",
+            dependencies: [
+                "Chisocket", "CLinux", "Daemon", "NetworkLayer", "TCPSegments",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: strict),
+        .executableTarget(name: "chitcp", dependencies: ["ChitcpCommand"], swiftSettings: strict),
+        .testTarget(name: "ChitcpCommandTests", dependencies: ["ChitcpCommand"], swiftSettings: strict),
+        .executableTarget(
+            name: "engine-benchmark", dependencies: ["TCPEngine", "TCPSegments"], path: "Benchmarks/engine-benchmark",
+            swiftSettings: strict),
         .target(name: "CLinux"),
         .target(name: "ControlRecords"),
         .target(name: "CChitcp"),

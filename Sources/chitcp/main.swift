@@ -1,0 +1,3 @@
+import ChitcpCommand
+
+ChitcpCommand.main()
