@@ -17,11 +17,13 @@ public protocol StreamSockets: Sendable {
 
 /// The kernel's own TCP, for comparison.
 public struct KernelSockets: StreamSockets {
+    /// What the table calls these sockets.
     public let name = "kernel"
 
     /// The kernel's TCP.
     public init() {}
 
+    /// A connected socket.
     public func connect(to endpoint: Endpoint) throws -> Int32 {
         let fd = try open(endpoint)
         let result = endpoint.withSocketAddress { Glibc.connect(fd, $0, $1) }
@@ -33,6 +35,7 @@ public struct KernelSockets: StreamSockets {
         return fd
     }
 
+    /// A listening socket.
     public func listen(on endpoint: Endpoint, backlog: Int32) throws -> Int32 {
         let fd = try open(endpoint)
         var one: Int32 = 1
@@ -45,6 +48,7 @@ public struct KernelSockets: StreamSockets {
         return fd
     }
 
+    /// The next connection of a listening socket.
     public func accept(_ listener: Int32) throws -> Int32 {
         while true {
             let fd = Glibc.accept(listener, nil, nil)

@@ -13,19 +13,26 @@ import TCPSegments
 public struct DaemonConfiguration: Sendable {
     /// The path of chiTCP's UNIX socket.
     public var socketPath = "/tmp/chitcpd.socket"
+    /// How the network layer is set up.
     public var links = FrameLinksConfiguration()
+    /// How the TCP is set up.
     public var host = HostConfiguration()
+    /// Sockets at once.
     public var maximumSockets = 1_000_000
+    /// How much is logged.
     public var verbosity = Verbosity.errors
     /// Where the log goes; nil: standard error.
     public var logPath: String?
+    /// Where packets are recorded; nil: nowhere.
     public var capturePath: String?
 
+    /// One with these values.
     public init() {}
 }
 
 /// A running daemon. One thread owns everything; only `stop` may be called from elsewhere.
 public final class Daemon {
+    /// How the daemon was set up.
     public let configuration: DaemonConfiguration
     let loop: EventLoop
     let layer: SocketLayer
@@ -96,7 +103,8 @@ public final class Daemon {
     /// One line for people: where this daemon is reached.
     public var greeting: String {
         let addresses = configuration.links.addresses.map { Endpoint($0, configuration.links.port).description }
-        let where_ = addresses.isEmpty ? "port \(configuration.links.port) of all addresses" : addresses.joined(separator: ", ")
+        let where_ =
+            addresses.isEmpty ? "port \(configuration.links.port) of all addresses" : addresses.joined(separator: ", ")
         return "listening on \(where_), applications at \(configuration.socketPath)"
     }
 

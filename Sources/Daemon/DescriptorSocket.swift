@@ -48,7 +48,8 @@ final class DescriptorSocket: EventHandler, SocketOwner {
         setBuffer(ends[0], SO_SNDBUF, bufferSize)
         setBuffer(ends[1], SO_SNDBUF, bufferSize)
         var sentinel: UInt8 = 0
-        guard nameEnd(ends[1], daemon: daemon.daemonID, id: new.id), send(ends[1], &sentinel, 1, Int32(MSG_DONTWAIT)) == 1
+        guard nameEnd(ends[1], daemon: daemon.daemonID, id: new.id),
+            send(ends[1], &sentinel, 1, Int32(MSG_DONTWAIT)) == 1
         else {
             let error = errno
             close(ends[0])
@@ -106,7 +107,8 @@ final class DescriptorSocket: EventHandler, SocketOwner {
             // Raising the buffer wakes whoever polls for EPOLLOUT; then the plug goes, but for one byte.
             Self.setBuffer(applicationEnd, SO_SNDBUF, Self.bufferSize)
             var drain = [UInt8](repeating: 0, count: Self.plugSize)
-            _ = recv(descriptor, &drain, min(Self.plugSize, max(0, Int(clinux_unread(descriptor)) - 1)), Int32(MSG_DONTWAIT))
+            _ = recv(
+                descriptor, &drain, min(Self.plugSize, max(0, Int(clinux_unread(descriptor)) - 1)), Int32(MSG_DONTWAIT))
             close(applicationEnd)
             applicationEnd = -1
         }
