@@ -88,10 +88,19 @@ struct SequenceDiagram {
         if hidden > 0 {
             lines.append(pad("", column) + centred("… \(grouped(UInt64(hidden))) segments …", arrow))
         }
-        // A close under loss can be long: the end is what matters.
-        let closing = drawn[closingStart...]
-        lines += closing.prefix(24).map { row($0, since: start) }
-        if closing.count > 24 { lines.append(pad("", column) + centred("… \(closing.count - 24) more …", arrow)) }
+        // Data may still flow one way while the other has closed: it is counted like the data before.
+        var skipped: UInt64 = 0
+        for event in drawn[closingStart...] {
+            if event.line.isPlainSegment {
+                skipped += 1
+                continue
+            }
+            if skipped > 0 { lines.append(pad("", column) + centred("… \(grouped(skipped)) segments …", arrow)) }
+            skipped = 0
+            lines.append(row(event, since: start))
+        }
+        // The last acknowledgment of the close.
+        if skipped > 0, let last = drawn.last(where: { $0.line.isSegment }) { lines.append(row(last, since: start)) }
         return lines
     }
 
@@ -140,6 +149,10 @@ extension MinimalLine.Segment {
 
 extension MinimalLine {
     fileprivate var isSegment: Bool { if case .segment = kind { true } else { false } }
+    /// Neither SYN, FIN nor RST.
+    fileprivate var isPlainSegment: Bool {
+        if case .segment(let segment) = kind { !segment.flags.contains { "SFR".contains($0) } } else { false }
+    }
     fileprivate var hasData: Bool { if case .segment(let segment) = kind { segment.len > 0 } else { false } }
     fileprivate var beginsClose: Bool {
         switch kind {

@@ -1,4 +1,5 @@
 // getsockopt and setsockopt: what the daemon answers, and what it only keeps.
+import CLinux
 import ControlRecords
 import Glibc
 import SocketLayer

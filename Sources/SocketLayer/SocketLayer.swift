@@ -219,6 +219,8 @@ extension SocketLayer: SegmentReceiver {
         _ header: SegmentHeader, payload: UnsafeRawBufferPointer, tuple: FourTuple, on link: LinkID, at now: Instant
     ) {
         host.handle(header, payload: payload, tuple: tuple, on: link, at: now)
+        // Whoever watches sees each segment's consequences before the next segment; otherwise batches are cheaper.
+        if stateObserver != nil { run(at: now) }
     }
 
     public func linkAvailable(_ link: LinkID, _ properties: LinkProperties, for addresses: AddressPair, at now: Instant) {

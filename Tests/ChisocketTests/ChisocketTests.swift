@@ -25,7 +25,7 @@ import Testing
         try socket.send([1, 2, 3])
         var bytes = [UInt8](repeating: 0, count: 8)
         #expect(read(end, &bytes, 8) == 3)
-        #expect(write(end, [9, 8], 2) == 2)
+        #expect(write(end, [9, 8] as [UInt8], 2) == 2)
         #expect(try socket.receive() == [9, 8])
         shutdown(end, Int32(SHUT_WR))
         #expect(try socket.receive() == [])
