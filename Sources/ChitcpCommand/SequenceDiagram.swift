@@ -89,19 +89,24 @@ struct SequenceDiagram {
             lines.append(pad("", column) + centred("… \(grouped(UInt64(hidden))) segments …", arrow))
         }
         // Data may still flow one way while the other has closed: it is counted like the data before.
-        var skipped: UInt64 = 0
+        var passed: [LogEvent] = []
         for event in drawn[closingStart...] {
             if event.line.isPlainSegment {
-                skipped += 1
+                passed.append(event)
                 continue
             }
-            if skipped > 0 { lines.append(pad("", column) + centred("… \(grouped(skipped)) segments …", arrow)) }
-            skipped = 0
+            lines += summary(passed, since: start)
+            passed = []
             lines.append(row(event, since: start))
         }
-        // The last acknowledgment of the close.
-        if skipped > 0, let last = drawn.last(where: { $0.line.isSegment }) { lines.append(row(last, since: start)) }
+        lines += summary(passed, since: start)
         return lines
+    }
+
+    /// One segment is drawn, more are counted.
+    private static func summary(_ segments: [LogEvent], since start: Int64) -> [String] {
+        guard segments.count > 1 else { return segments.map { row($0, since: start) } }
+        return [pad("", column) + centred("… \(grouped(UInt64(segments.count))) segments …", arrow)]
     }
 
     private static func row(_ event: LogEvent, since start: Int64) -> String {
