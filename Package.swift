@@ -28,7 +28,8 @@ let package = Package(
         .target(
             name: "NetworkLayer",
             dependencies: [
-                "TCPSegments", "Impairments", "CLinux", .product(name: "DequeModule", package: "swift-collections"),
+                "TCPSegments", "Impairments", "CLinux",
+                .product(name: "DequeModule", package: "swift-collections"),
             ],
             swiftSettings: strict),
         .target(
