@@ -4,7 +4,7 @@ import Daemon
 
 /// `chitcp`: what a person types.
 public struct ChitcpCommand: ParsableCommand {
-    /// The name and the subcommands.
+    /// Name, abstract and subcommands.
     public static let configuration = CommandConfiguration(
         commandName: "chitcp", abstract: "A TCP you can read, run and take apart.",
         subcommands: [DaemonSubcommand.self, DemoCommand.self, EchoCommand.self, CatCommand.self, SocketsCommand.self])
