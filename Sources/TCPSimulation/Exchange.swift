@@ -47,9 +47,15 @@ public final class Exchange {
 
     /// Runs until both sides have read to the end, or for `limit` of virtual time. True if every byte was right.
     public func run(limit: TimeInterval) -> Bool {
-        network.run(for: limit) {
-            for index in 0...1 { pump(index) }
-            return isComplete
+        let end = network.now + limit
+        var before = -1
+        // When nothing is left to happen on the wire, the readers may still have something to read.
+        while !isComplete, before != received[0] + received[1], network.now < end {
+            before = received[0] + received[1]
+            network.run(for: end - network.now) {
+                for index in 0...1 { pump(index) }
+                return isComplete
+            }
         }
         return isComplete && firstWrongByte == nil && errors.isEmpty && network.violations.isEmpty
     }

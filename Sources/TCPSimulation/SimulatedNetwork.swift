@@ -69,7 +69,8 @@ public final class SimulatedNetwork {
     @discardableResult
     public func addHost(_ configuration: HostConfiguration = HostConfiguration()) -> Int {
         let address = IPAddress(v4: 0x0A00_0001 + UInt32(nodes.count))
-        nodes.append(Node(address: address, host: Host(configuration: configuration, seed: seed &+ UInt64(nodes.count))))
+        nodes.append(
+            Node(address: address, host: Host(configuration: configuration, seed: seed &+ UInt64(nodes.count))))
         return nodes.count - 1
     }
 
@@ -172,7 +173,9 @@ public final class SimulatedNetwork {
                 tuple.addresses,
                 default: Impairment(defaultPath, seed: seed &* 31 &+ UInt64(index) << 8 &+ UInt64(to))
             ].deliveries(size: bytes.count, at: now)
-        note("\(now) \(nodes[index].address) -> \(nodes[to].address) \(header) len \(count)\(deliveries.isEmpty ? " LOST" : "")")
+        note(
+            "\(now) \(nodes[index].address) -> \(nodes[to].address) \(header) len \(count)\(deliveries.isEmpty ? " LOST" : "")"
+        )
         for delivery in deliveries {
             var copy = bytes
             if let bit = delivery.flippedBit { copy[bit / 8] ^= 1 << UInt8(bit % 8) }

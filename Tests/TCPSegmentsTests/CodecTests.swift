@@ -87,7 +87,8 @@ private func decoded(_ bytes: [UInt8]) throws -> (header: SegmentHeader, payload
     func random() {
         var random = SystemRandomNumberGenerator()
         for _ in 0..<20_000 {
-            let wire = (0..<Int.random(in: 0...70, using: &random)).map { _ in UInt8.random(in: 0...255, using: &random) }
+            let wire = (0..<Int.random(in: 0...70, using: &random)).map { _ in UInt8.random(in: 0...255, using: &random)
+            }
             if let (header, offset) = try? decoded(wire) {
                 #expect(offset <= wire.count && bytes(of: header).count <= 60)
             }
@@ -168,7 +169,9 @@ private func decoded(_ bytes: [UInt8]) throws -> (header: SegmentHeader, payload
         for position in [0, 1, 1 << 31, 1 << 32, 1 << 40, (1 << 40) + 12345] as [UInt64] {
             for shift in [-1000, 0, 1000] where Int64(position) + Int64(shift) >= 0 {
                 let offset = StreamOffset(position) + shift
-                #expect(StreamOffset.unwrap(offset.wrapped(from: initial), from: initial, near: StreamOffset(position)) == offset)
+                #expect(
+                    StreamOffset.unwrap(offset.wrapped(from: initial), from: initial, near: StreamOffset(position))
+                        == offset)
             }
         }
     }
@@ -190,6 +193,8 @@ private func decoded(_ bytes: [UInt8]) throws -> (header: SegmentHeader, payload
         #expect(address.description == text)
     }
 
-    @Test("what is no address is none", arguments: ["", "1.2.3", "1.2.3.256", "1.2.3.4.5", ":::", "1::2::3", "g::", "12345::", "1:2:3:4:5:6:7"])
+    @Test(
+        "what is no address is none",
+        arguments: ["", "1.2.3", "1.2.3.256", "1.2.3.4.5", ":::", "1::2::3", "g::", "12345::", "1:2:3:4:5:6:7"])
     func noAddresses(text: String) { #expect(IPAddress(text) == nil) }
 }
