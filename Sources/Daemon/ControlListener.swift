@@ -27,7 +27,8 @@ final class ControlListener: EventHandler {
             guard !Self.isAlive(&address) else {
                 Glibc.close(fd)
                 throw SystemError(
-                    attempt, errno: EADDRINUSE, advice: "a chitcpd is running there; choose another path with -s or CHITCPD_SOCK")
+                    attempt, errno: EADDRINUSE,
+                    advice: "a chitcpd is running there; choose another path with -s or CHITCPD_SOCK")
             }
             unlink(path)
             guard Self.withPointer(&address, { bind(fd, $0, $1) }) == 0 else {
@@ -51,7 +52,8 @@ final class ControlListener: EventHandler {
     }
 
     private static func makeSocket() -> Int32 {
-        socket(AF_UNIX, Int32(SOCK_SEQPACKET.rawValue) | Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
+        socket(
+            AF_UNIX, Int32(SOCK_SEQPACKET.rawValue) | Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
     }
 
     private static func address(_ path: String) -> sockaddr_un? {
@@ -82,7 +84,12 @@ final class ControlListener: EventHandler {
         while true {
             let fd = clinux_accept(descriptor, nil, nil)
             if fd < 0 {
-                if errno == EINTR || errno == ECONNABORTED { continue }
+                let error = errno
+                if error == EINTR || error == ECONNABORTED { continue }
+                if error != EAGAIN {
+                    daemon.pauseAccepting(
+                        self, because: SystemError("cannot serve another client", errno: error).description)
+                }
                 return
             }
             if let session = ControlSession(fd, daemon: daemon) {

@@ -68,7 +68,9 @@ public struct DaemonCommand: ParsableCommand {
     func makeConfiguration() throws -> DaemonConfiguration {
         var c = DaemonConfiguration()
         c.links.port = try port ?? environmentPort() ?? 23300
-        guard c.links.port > 0 else { throw ValidationError("Port 0 cannot be dialled: choose a port from 1 to 65535.") }
+        guard c.links.port > 0 else {
+            throw ValidationError("Port 0 cannot be dialled: choose a port from 1 to 65535.")
+        }
         c.socketPath = socket ?? Self.defaultSocketPath
         c.capturePath = capture
         c.logPath = log

@@ -86,7 +86,8 @@ final class EventLoop: EventRegistry {
                 continue
             }
             let index = Int(token & 0xFFFF_FFFF)
-            guard index < slots.count, slots[index].generation == UInt32(token >> 32), let handler = slots[index].handler
+            guard index < slots.count, slots[index].generation == UInt32(token >> 32),
+                let handler = slots[index].handler
             else { continue }
             handler.descriptorReady(Self.readiness(events[i].events), at: now)
         }
