@@ -4,6 +4,7 @@ import Daemon
 
 /// `chitcp`: what a person types.
 public struct ChitcpCommand: ParsableCommand {
+    /// Name, abstract and subcommands.
     public static let configuration = CommandConfiguration(
         commandName: "chitcp", abstract: "A TCP you can read, run and take apart.",
         subcommands: [DaemonSubcommand.self, DemoCommand.self, EchoCommand.self, CatCommand.self, SocketsCommand.self])

@@ -88,11 +88,25 @@ struct SequenceDiagram {
         if hidden > 0 {
             lines.append(pad("", column) + centred("… \(grouped(UInt64(hidden))) segments …", arrow))
         }
-        // A close under loss can be long: the end is what matters.
-        let closing = drawn[closingStart...]
-        lines += closing.prefix(24).map { row($0, since: start) }
-        if closing.count > 24 { lines.append(pad("", column) + centred("… \(closing.count - 24) more …", arrow)) }
+        // Data may still flow one way while the other has closed: it is counted like the data before.
+        var passed: [LogEvent] = []
+        for event in drawn[closingStart...] {
+            if event.line.isPlainSegment {
+                passed.append(event)
+                continue
+            }
+            lines += summary(passed, since: start)
+            passed = []
+            lines.append(row(event, since: start))
+        }
+        lines += summary(passed, since: start)
         return lines
+    }
+
+    /// One segment is drawn, more are counted.
+    private static func summary(_ segments: [LogEvent], since start: Int64) -> [String] {
+        guard segments.count > 1 else { return segments.map { row($0, since: start) } }
+        return [pad("", column) + centred("… \(grouped(UInt64(segments.count))) segments …", arrow)]
     }
 
     private static func row(_ event: LogEvent, since start: Int64) -> String {
@@ -140,6 +154,10 @@ extension MinimalLine.Segment {
 
 extension MinimalLine {
     fileprivate var isSegment: Bool { if case .segment = kind { true } else { false } }
+    /// Neither SYN, FIN nor RST.
+    fileprivate var isPlainSegment: Bool {
+        if case .segment(let segment) = kind { !segment.flags.contains { "SFR".contains($0) } } else { false }
+    }
     fileprivate var hasData: Bool { if case .segment(let segment) = kind { segment.len > 0 } else { false } }
     fileprivate var beginsClose: Bool {
         switch kind {

@@ -4,7 +4,7 @@ import Glibc
 import TCPSegments
 
 /// Streams from one maker: the kernel, or chitcpd. What they give are descriptors for read(2), write(2) and poll(2).
-public protocol StreamSockets: Sendable {
+protocol StreamSockets: Sendable {
     /// What to call them in a table.
     var name: String { get }
     /// A connected stream.
@@ -16,13 +16,13 @@ public protocol StreamSockets: Sendable {
 }
 
 /// The kernel's own TCP, for comparison.
-public struct KernelSockets: StreamSockets {
-    public let name = "kernel"
+struct KernelSockets: StreamSockets {
+    let name = "kernel"
 
     /// The kernel's TCP.
-    public init() {}
+    init() {}
 
-    public func connect(to endpoint: Endpoint) throws -> Int32 {
+    func connect(to endpoint: Endpoint) throws -> Int32 {
         let fd = try open(endpoint)
         let result = endpoint.withSocketAddress { Glibc.connect(fd, $0, $1) }
         guard result == 0 else {
@@ -33,7 +33,7 @@ public struct KernelSockets: StreamSockets {
         return fd
     }
 
-    public func listen(on endpoint: Endpoint, backlog: Int32) throws -> Int32 {
+    func listen(on endpoint: Endpoint, backlog: Int32) throws -> Int32 {
         let fd = try open(endpoint)
         var one: Int32 = 1
         setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, socklen_t(MemoryLayout<Int32>.size))
@@ -45,7 +45,7 @@ public struct KernelSockets: StreamSockets {
         return fd
     }
 
-    public func accept(_ listener: Int32) throws -> Int32 {
+    func accept(_ listener: Int32) throws -> Int32 {
         while true {
             let fd = Glibc.accept(listener, nil, nil)
             if fd >= 0 { return fd }

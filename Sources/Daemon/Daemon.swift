@@ -13,19 +13,26 @@ import TCPSegments
 public struct DaemonConfiguration: Sendable {
     /// The path of chiTCP's UNIX socket.
     public var socketPath = "/tmp/chitcpd.socket"
+    /// How the network layer is set up.
     public var links = FrameLinksConfiguration()
+    /// How the TCP is set up.
     public var host = HostConfiguration()
+    /// Sockets at once.
     public var maximumSockets = 1_000_000
+    /// How much is logged.
     public var verbosity = Verbosity.errors
     /// Where the log goes; nil: standard error.
     public var logPath: String?
+    /// Where packets are recorded; nil: nowhere.
     public var capturePath: String?
 
+    /// One with these values.
     public init() {}
 }
 
 /// A running daemon. One thread owns everything; only `stop` may be called from elsewhere.
 public final class Daemon {
+    /// How the daemon was set up.
     public let configuration: DaemonConfiguration
     let loop: EventLoop
     let layer: SocketLayer

@@ -8,6 +8,7 @@ import TCPSegments
 
 /// `chitcpd`: options, environment, signals; then the daemon runs until it is told to end.
 public struct DaemonCommand: ParsableCommand {
+    /// The name and what help says.
     public static let configuration = CommandConfiguration(
         commandName: "chitcpd", abstract: "The chiTCP daemon: TCP lives here.",
         discussion: """
@@ -49,8 +50,10 @@ public struct DaemonCommand: ParsableCommand {
     @Option(name: .long, help: "Seed of the losses: the same seed loses the same segments.")
     var seed: UInt64 = 1
 
+    /// One with these values.
     public init() {}
 
+    /// Runs the daemon until a signal ends it.
     public func run() throws {
         let configuration = try makeConfiguration()
         signal(SIGPIPE, SIG_IGN)

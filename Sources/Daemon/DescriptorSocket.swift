@@ -416,6 +416,12 @@ final class DescriptorSocket: EventHandler, SocketOwner {
             applicationEnd = -1
         }
         let error = socket?.pendingError ?? 0
+        if !aborting, !failed, staleBytes > 0 {
+            // Both directions have ended in order, which looks like a hang-up although the application may hold its end:
+            // without the unread byte it reads the end of the stream, not a reset.
+            var stale: UInt8 = 0
+            staleBytes -= max(0, recv(descriptor, &stale, 1, Int32(MSG_DONTWAIT)))
+        }
         shutDescriptor()
         if let socket { daemon.layer.close(socket, aborting: aborting && !failed, at: now) }
         daemon.forget(self, error: error)

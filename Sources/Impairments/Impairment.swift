@@ -8,9 +8,11 @@ public struct ImpairmentConfiguration: Sendable, Equatable {
     /// Bursts: the probability that a burst begins at a packet, and that it ends at one (Gilbert's model). While a burst
     /// lasts every packet is lost.
     public var burstBegin = 0
+    /// The probability that a burst ends at a packet.
     public var burstEnd = 1_000_000
     /// A packet is held back by `reorderDelay`, so that later ones overtake it.
     public var reorder = 0
+    /// How long a reordered packet is held back.
     public var reorderDelay = TimeInterval.milliseconds(5)
     /// A packet is delivered twice.
     public var duplicate = 0
@@ -18,9 +20,11 @@ public struct ImpairmentConfiguration: Sendable, Equatable {
     public var corrupt = 0
     /// One-way delay, and the largest random addition to it. Jitter alone does not reorder.
     public var delay = TimeInterval.zero
+    /// The largest random addition to the delay.
     public var jitter = TimeInterval.zero
     /// Bits per second; 0: no limit. Packets wait in a drop-tail queue of `queueLimit` bytes.
     public var rate: Int64 = 0
+    /// Bytes that may wait in front of the bottleneck.
     public var queueLimit = 100_000
     /// While one of these lasts nothing gets through: from, inclusive, to, exclusive.
     public var partitions: [Range<Instant>] = []
@@ -50,16 +54,25 @@ public struct Delivery: Sendable, Equatable {
 public struct Impairment: Sendable {
     /// What was done so far, in packets.
     public struct Counters: Sendable, Equatable {
+        /// All that entered.
         public internal(set) var packets = 0
+        /// Lost, independently or in bursts.
         public internal(set) var lost = 0
+        /// Dropped in front of a full queue.
         public internal(set) var queueDropped = 0
+        /// Lost to a partition.
         public internal(set) var partitioned = 0
+        /// Held back.
         public internal(set) var reordered = 0
+        /// Delivered twice.
         public internal(set) var duplicated = 0
+        /// Delivered with a flipped bit.
         public internal(set) var corrupted = 0
     }
 
+    /// What this direction does.
     public let configuration: ImpairmentConfiguration
+    /// What it did so far.
     public private(set) var counters = Counters()
     private var random: SeededGenerator
     private var inBurst = false

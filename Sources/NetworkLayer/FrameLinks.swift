@@ -18,22 +18,32 @@ public struct FrameLinksConfiguration: Sendable {
     public var dialTimeout = TimeInterval.seconds(3)
     /// Real connections at once, in all and with one remote address.
     public var maximumConnections = 4096
+    /// Real connections at once with one remote address.
     public var maximumConnectionsPerHost = 64
     /// What happens to segments that leave.
     public var impairment = ImpairmentConfiguration()
+    /// The seed of what happens to segments.
     public var impairmentSeed: UInt64 = 1
 
+    /// One with these values.
     public init() {}
 }
 
 /// What the network layer counted.
 public struct FrameLinksStatistics: Sendable {
+    /// Frames taken off real connections.
     public internal(set) var framesReceived: UInt64 = 0
+    /// Frames given to real connections.
     public internal(set) var framesSent: UInt64 = 0
+    /// Real connections closed for a frame that is none.
     public internal(set) var malformedFrames: UInt64 = 0
+    /// Segments dropped because they cannot be decoded.
     public internal(set) var malformedSegments: UInt64 = 0
+    /// Segments dropped for a wrong checksum.
     public internal(set) var badChecksums: UInt64 = 0
+    /// Real connections refused because there were too many.
     public internal(set) var refusedConnections: UInt64 = 0
+    /// Segments that an impairment dropped.
     public internal(set) var impairedSegments: UInt64 = 0
     /// Segments dropped in front of a link that had twice its limit waiting.
     public internal(set) var droppedAtLimit: UInt64 = 0
@@ -41,7 +51,9 @@ public struct FrameLinksStatistics: Sendable {
 
 /// All real connections of a daemon. Not thread-safe: the event loop's thread calls it.
 public final class FrameLinks {
+    /// How it was set up.
     public let configuration: FrameLinksConfiguration
+    /// What was counted so far.
     public private(set) var statistics = FrameLinksStatistics()
     /// Records segments, if set.
     public var capture: CaptureWriter?

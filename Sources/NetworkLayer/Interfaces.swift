@@ -5,9 +5,13 @@ import TCPSegments
 
 /// What a descriptor is ready for. Edge-triggered: told once, until a call says EAGAIN.
 public struct Readiness: OptionSet, Sendable {
+    /// The bits.
     public let rawValue: UInt32
+    /// One with these values.
     public init(rawValue: UInt32) { self.rawValue = rawValue }
+    /// There is something to read, or an end.
     public static let readable = Readiness(rawValue: 1)
+    /// There is room to write.
     public static let writable = Readiness(rawValue: 2)
     /// The peer has shut down its sending side.
     public static let readHangup = Readiness(rawValue: 4)
@@ -34,16 +38,19 @@ public protocol EventRegistry: AnyObject {
 public struct SystemError: Error, CustomStringConvertible, Sendable {
     /// What was tried, as the beginning of a sentence: "cannot listen on 127.0.0.1:23300".
     public let attempt: String
+    /// The errno of Linux.
     public let errno: Int32
     /// What to do about it; may be empty.
     public let advice: String
 
+    /// One with these values.
     public init(_ attempt: String, errno: Int32 = Glibc.errno, advice: String = "") {
         self.attempt = attempt
         self.errno = errno
         self.advice = advice
     }
 
+    /// The text for people.
     public var description: String {
         "\(attempt): \(String(cString: strerror(errno)).lowercased())" + (advice.isEmpty ? "" : " (\(advice))")
     }

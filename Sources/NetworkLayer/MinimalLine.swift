@@ -5,14 +5,21 @@ import TCPSegments
 public struct MinimalLine: Equatable, Sendable {
     /// A segment as the line shows it.
     public struct Segment: Equatable, Sendable {
+        /// SENT, RCVD, DROP_SENT or DROP_RCVD.
         public var event: String
+        /// Where it comes from, as address.port.
         public var source: String
+        /// Where it goes, as address.port.
         public var destination: String
         /// Flags as tcpdump writes them: `S.`, `P.`, …
         public var flags: String
+        /// SEG.SEQ.
         public var seq: UInt32
+        /// SEG.ACK; 0 without ACK.
         public var ack: UInt32
+        /// The window field, unscaled.
         public var win: UInt32
+        /// Bytes of payload.
         public var len: Int
     }
 
@@ -26,8 +33,10 @@ public struct MinimalLine: Equatable, Sendable {
     public var time: Int64
     /// The daemon's socket number, if the connection belongs to a socket.
     public var socket: Int?
+    /// What the line is about.
     public var kind: Kind
 
+    /// One with these values.
     public init(time: Int64, socket: Int?, kind: Kind) {
         self.time = time
         self.socket = socket
@@ -50,6 +59,7 @@ public struct MinimalLine: Equatable, Sendable {
 }
 
 extension MinimalLine: CustomStringConvertible {
+    /// The text for people.
     public var description: String {
         let stamp = "\(Instant(nanoseconds: time)) [S\(socket.map(String.init) ?? "-")] "
         switch kind {

@@ -200,7 +200,9 @@ final class RealConnection: EventHandler {
         while budget > 0 {
             let kept = partial.count
             if kept > 0 {
-                partial.withUnsafeBytes { if let base = $0.baseAddress { buffer.base.copyMemory(from: base, byteCount: kept) } }
+                partial.withUnsafeBytes {
+                    if let base = $0.baseAddress { buffer.base.copyMemory(from: base, byteCount: kept) }
+                }
                 partial = []
             }
             // Bounds: a partial frame is shorter than 16 + 65,535 bytes, a small part of the buffer.

@@ -5,6 +5,7 @@ import TCPSegments
 /// A sockaddr_in or sockaddr_in6 with its length.
 public struct SocketAddress {
     private var storage = sockaddr_storage()
+    /// Bytes of the address.
     public private(set) var length: socklen_t
 
     /// The address for `endpoint`, IPv4 or IPv6 as it is.

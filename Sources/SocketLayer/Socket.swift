@@ -31,19 +31,25 @@ public final class Socket {
     public let id: UInt64
     /// Small, the lowest free one when the socket was made.
     public let number: Int
+    /// True for AF_INET6.
     public let isIPv6: Bool
+    /// What it is doing.
     public internal(set) var kind = Kind.idle
     /// The endpoint reserved by bind, to be given back.
     public internal(set) var bound: Endpoint?
+    /// Hears of its events.
     public weak var owner: (any SocketOwner)?
     /// The process and user that made it.
     public var ownerPID: Int32 = 0
+    /// The user that made it.
     public var ownerUID: UInt32 = 0
     /// True once the handshake has completed.
     public internal(set) var wasEstablished = false
     /// SO_ERROR: the last error, until it is asked for.
     public var pendingError: Int32 = 0
+    /// TCP_NODELAY.
     public internal(set) var noDelay = false
+    /// SO_REUSEADDR.
     public var reuseAddress = false
     /// SO_LINGER's seconds, if it is on.
     public var linger: Int32?
@@ -56,11 +62,13 @@ public final class Socket {
         self.isIPv6 = isIPv6
     }
 
+    /// Its connection, if it has one.
     public var connection: Connection? {
         if case .connection(let c) = kind { return c }
         return nil
     }
 
+    /// Its listener, if it listens.
     public var listener: Listener? {
         if case .listening(let l) = kind { return l }
         return nil

@@ -15,7 +15,9 @@ public protocol LinkProvider: AnyObject {
 
 /// The socket table and the calls on it. Calls never block: what has to wait is told to the socket's owner.
 public final class SocketLayer {
+    /// The TCP.
     public let host: Host
+    /// The links; set before anything runs.
     public weak var links: (any LinkProvider)?
     /// Hears of changes of state, for the log, if set; from then on connections report them.
     public var stateObserver: ((Socket?, _ from: State, _ to: State) -> Void)?
@@ -26,6 +28,7 @@ public final class SocketLayer {
     private var lastID: UInt64 = 0
     private let maximumSockets: Int
 
+    /// One with these values.
     public init(host: Host, maximumSockets: Int) {
         self.host = host
         self.maximumSockets = maximumSockets
@@ -33,6 +36,7 @@ public final class SocketLayer {
 
     /// How many sockets there are.
     public var count: Int { sockets.count }
+    /// The socket with this id.
     public func socket(id: UInt64) -> Socket? { byID[id] }
     /// The socket with the lowest number from `number` on.
     public func socket(from number: Int) -> Socket? {
@@ -68,10 +72,13 @@ public final class SocketLayer {
     public func bind(_ socket: Socket, to endpoint: Endpoint) throws(SocketError) {
         guard case .idle = socket.kind, socket.bound == nil else { throw .invalidArgument }
         guard endpoint.address.isIPv4 || socket.isIPv6 else { throw .addressFamilyNotSupported }
-        if let ours = links?.addresses, !ours.isEmpty, !endpoint.address.isUnspecified, !ours.contains(endpoint.address) {
+        if let ours = links?.addresses, !ours.isEmpty, !endpoint.address.isUnspecified, !ours.contains(endpoint.address)
+        {
             throw .addressNotAvailable
         }
-        do { socket.bound = try host.reservePort(endpoint, reuse: socket.reuseAddress) } catch { throw .connection(error) }
+        do { socket.bound = try host.reservePort(endpoint, reuse: socket.reuseAddress) } catch {
+            throw .connection(error)
+        }
     }
 
     /// listen(2). An unbound socket gets an ephemeral port.
@@ -95,7 +102,8 @@ public final class SocketLayer {
     public func connect(_ socket: Socket, to remote: Endpoint, at now: Instant) throws(SocketError) {
         switch socket.kind {
         case .listening: throw .isConnected
-        case .connection(let c): throw c.state == .synSent || c.state == .synReceived ? .alreadyConnecting : .isConnected
+        case .connection(let c):
+            throw c.state == .synSent || c.state == .synReceived ? .alreadyConnecting : .isConnected
         case .idle: break
         }
         guard remote.port != 0, let links else { throw .connection(.refused) }
@@ -215,6 +223,7 @@ public final class SocketLayer {
 }
 
 extension SocketLayer: SegmentReceiver {
+    /// Hands a segment to the host.
     public func segmentArrived(
         _ header: SegmentHeader, payload: UnsafeRawBufferPointer, tuple: FourTuple, on link: LinkID, at now: Instant
     ) {
@@ -223,19 +232,25 @@ extension SocketLayer: SegmentReceiver {
         if stateObserver != nil { run(at: now) }
     }
 
-    public func linkAvailable(_ link: LinkID, _ properties: LinkProperties, for addresses: AddressPair, at now: Instant) {
+    /// Lets connections that wait for this link go on.
+    public func linkAvailable(_ link: LinkID, _ properties: LinkProperties, for addresses: AddressPair, at now: Instant)
+    {
         host.addLink(link, properties, for: addresses, at: now)
     }
 
+    /// Lets connections that wait for this link fail or lose.
     public func linkUnavailable(_ addresses: AddressPair, _ failure: LinkFailure, at now: Instant) {
         host.linkFailed(addresses, failure, at: now)
     }
 
+    /// Has the host poll connections for this link, or not.
     public func linkWritable(_ link: LinkID, _ writable: Bool, at now: Instant) { host.setWritable(link, writable) }
 
+    /// Has the host forget the link.
     public func linkGone(_ link: LinkID, at now: Instant) { host.removeLink(link, at: now) }
 }
 
 extension FrameLinks: LinkProvider {
+    /// The addresses that may be bound; empty: all.
     public var addresses: [IPAddress] { configuration.addresses }
 }

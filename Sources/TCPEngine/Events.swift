@@ -43,7 +43,9 @@ public enum ConnectionEvent: Sendable {
 
 /// Which optional events a connection emits.
 public struct EventMask: OptionSet, Sendable {
+    /// The bits.
     public let rawValue: UInt8
+    /// One with these values.
     public init(rawValue: UInt8) { self.rawValue = rawValue }
     /// `ConnectionEvent.stateChanged`.
     public static let stateChanges = EventMask(rawValue: 1)

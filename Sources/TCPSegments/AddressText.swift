@@ -32,7 +32,9 @@ extension IPAddress: LosslessStringConvertible {
         guard parts.count == 4 else { return nil }
         var bits: UInt32 = 0
         for part in parts {
-            guard part.count <= 3, part.allSatisfy({ $0.isASCII && $0.isNumber }), let n = UInt8(part) else { return nil }
+            guard part.count <= 3, part.allSatisfy({ $0.isASCII && $0.isNumber }), let n = UInt8(part) else {
+                return nil
+            }
             bits = bits << 8 | UInt32(n)
         }
         return bits

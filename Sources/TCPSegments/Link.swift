@@ -2,7 +2,9 @@
 
 /// Names one link of a host. The one who owns the links chooses the numbers; each is used once.
 public struct LinkID: Hashable, Sendable, BitwiseCopyable {
+    /// The number.
     public let value: UInt32
+    /// One with these values.
     @inlinable public init(_ value: UInt32) { self.value = value }
 }
 

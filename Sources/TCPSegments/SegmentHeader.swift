@@ -8,14 +8,23 @@ public struct ControlBits: OptionSet, Hashable, Sendable, BitwiseCopyable {
     /// The control bits with this pattern.
     @inlinable public init(rawValue: UInt16) { self.rawValue = rawValue }
 
+    /// No more data from the sender.
     public static let fin = ControlBits(rawValue: 0x001)
+    /// Synchronise sequence numbers.
     public static let syn = ControlBits(rawValue: 0x002)
+    /// Reset the connection.
     public static let rst = ControlBits(rawValue: 0x004)
+    /// Push.
     public static let psh = ControlBits(rawValue: 0x008)
+    /// The acknowledgment field is significant.
     public static let ack = ControlBits(rawValue: 0x010)
+    /// The urgent pointer is significant.
     public static let urg = ControlBits(rawValue: 0x020)
+    /// ECN-Echo (RFC 3168).
     public static let ece = ControlBits(rawValue: 0x040)
+    /// Congestion window reduced (RFC 3168).
     public static let cwr = ControlBits(rawValue: 0x080)
+    /// Accurate ECN.
     public static let ae = ControlBits(rawValue: 0x100)
 }
 
@@ -23,16 +32,19 @@ public struct ControlBits: OptionSet, Hashable, Sendable, BitwiseCopyable {
 public struct SegmentHeader: Sendable {
     /// Ports in host order.
     public var sourcePort: UInt16
+    /// The destination port in host order.
     public var destinationPort: UInt16
     /// SEG.SEQ.
     public var sequenceNumber: SequenceNumber
     /// SEG.ACK; meaningful only with ACK.
     public var acknowledgmentNumber: SequenceNumber
+    /// The control bits.
     public var controlBits: ControlBits
     /// The 16 bits of the window field, unscaled.
     public var window: WindowField
     /// The urgent pointer; meaningful only with URG.
     public var urgentPointer: UInt16
+    /// All options.
     public var options: TCPOptions
 
     /// A header with the given fields.
@@ -62,7 +74,9 @@ public struct SegmentHeader: Sendable {
 
 /// The window field as on the wire: 16 bits, not yet scaled.
 public struct WindowField: Hashable, Sendable, BitwiseCopyable {
+    /// The 16 bits in host order.
     public let value: UInt16
+    /// One with these values.
     @inlinable public init(_ value: UInt16) { self.value = value }
 
     /// The window in bytes that this field means under `scale` (RFC 7323 2.2).
@@ -71,6 +85,7 @@ public struct WindowField: Hashable, Sendable, BitwiseCopyable {
 
 /// A shift count of RFC 7323 2: 0 to 14.
 public struct WindowScale: Hashable, Sendable, BitwiseCopyable {
+    /// The shift count, 0 to 14.
     public let shift: UInt8
 
     /// RFC 7323 2.3: a received shift above 14 counts as 14.
@@ -81,8 +96,11 @@ public struct WindowScale: Hashable, Sendable, BitwiseCopyable {
 
 /// A window in bytes: at most 2^30 - 2^14.
 public struct WindowSize: Hashable, Comparable, Sendable, BitwiseCopyable {
+    /// The window in bytes.
     public let bytes: UInt32
+    /// A window of `bytes`.
     @inlinable public init(_ bytes: UInt32) { self.bytes = bytes }
+    /// Numeric order.
     @inlinable public static func < (a: WindowSize, b: WindowSize) -> Bool { a.bytes < b.bytes }
 
     /// The field that announces this window or the next smaller one that `scale` can express.

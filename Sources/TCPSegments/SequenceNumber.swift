@@ -9,7 +9,9 @@ public struct SequenceNumber: Hashable, Sendable, BitwiseCopyable {
     /// The number with this 32-bit pattern.
     @inlinable public init(_ value: UInt32) { self.value = value }
 
+    /// The number `n` further on.
     @inlinable public static func + (a: SequenceNumber, n: UInt32) -> SequenceNumber { SequenceNumber(a.value &+ n) }
+    /// The number `n` further back.
     @inlinable public static func - (a: SequenceNumber, n: UInt32) -> SequenceNumber { SequenceNumber(a.value &- n) }
 
     /// How far `other` lies after this number, from -2^31 to 2^31 - 1.
@@ -72,10 +74,13 @@ public struct StreamOffset: Hashable, Comparable, Sendable, BitwiseCopyable {
     /// The position of the SYN.
     public static let zero = StreamOffset(0)
 
+    /// Order in the stream.
     @inlinable public static func < (a: StreamOffset, b: StreamOffset) -> Bool { a.value < b.value }
+    /// The position `n` further on.
     @inlinable public static func + (a: StreamOffset, n: Int) -> StreamOffset {
         StreamOffset(a.value &+ UInt64(bitPattern: Int64(n)))
     }
+    /// The position `n` further back.
     @inlinable public static func - (a: StreamOffset, n: Int) -> StreamOffset {
         StreamOffset(a.value &- UInt64(bitPattern: Int64(n)))
     }

@@ -21,8 +21,11 @@ public struct TCPOptions: Sendable {
 
 /// The timestamps option: TSval and TSecr.
 public struct Timestamps: Hashable, Sendable, BitwiseCopyable {
+    /// TSval.
     public var value: UInt32
+    /// TSecr.
     public var echoReply: UInt32
+    /// One with these values.
     @inlinable public init(value: UInt32, echoReply: UInt32) {
         self.value = value
         self.echoReply = echoReply
@@ -35,6 +38,7 @@ public struct SACKBlocks: Sendable, BitwiseCopyable {
     public internal(set) var count: Int = 0
     @usableFromInline var storage: InlineArray<4, SequenceRange>
 
+    /// One with these values.
     @inlinable public init() {
         storage = InlineArray(repeating: SequenceRange(start: SequenceNumber(0), length: 0))
     }
@@ -46,6 +50,7 @@ public struct UnknownOptions: Sendable, BitwiseCopyable {
     public internal(set) var count: Int = 0
     @usableFromInline var storage: InlineArray<40, UInt8>
 
+    /// One with these values.
     @inlinable public init() { storage = InlineArray(repeating: 0) }
 }
 

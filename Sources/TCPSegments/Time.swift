@@ -12,6 +12,7 @@ public struct Instant: Hashable, Comparable, Sendable, BitwiseCopyable {
     /// The clock's origin.
     public static let origin = Instant(nanoseconds: 0)
 
+    /// Numeric order.
     @inlinable public static func < (a: Instant, b: Instant) -> Bool { a.nanoseconds < b.nanoseconds }
 
     /// Saturates instead of overflowing: 2^63 ns are 292 years.
@@ -50,18 +51,22 @@ public struct TimeInterval: Hashable, Comparable, Sendable, BitwiseCopyable {
     /// The length in seconds, for display and statistics only.
     @inlinable public var inSeconds: Double { Double(nanoseconds) / 1e9 }
 
+    /// Numeric order.
     @inlinable public static func < (a: TimeInterval, b: TimeInterval) -> Bool { a.nanoseconds < b.nanoseconds }
 
+    /// The sum.
     @inlinable public static func + (a: TimeInterval, b: TimeInterval) -> TimeInterval {
         let (sum, overflow) = a.nanoseconds.addingReportingOverflow(b.nanoseconds)
         return TimeInterval(nanoseconds: overflow ? (b.nanoseconds < 0 ? .min : .max) : sum)
     }
 
+    /// The difference.
     @inlinable public static func - (a: TimeInterval, b: TimeInterval) -> TimeInterval {
         let (difference, overflow) = a.nanoseconds.subtractingReportingOverflow(b.nanoseconds)
         return TimeInterval(nanoseconds: overflow ? (a < b ? .min : .max) : difference)
     }
 
+    /// The product.
     @inlinable public static func * (a: TimeInterval, n: Int64) -> TimeInterval {
         let (product, overflow) = a.nanoseconds.multipliedReportingOverflow(by: n)
         return TimeInterval(nanoseconds: overflow ? ((a.nanoseconds < 0) != (n < 0) ? .min : .max) : product)

@@ -26,6 +26,7 @@ public final class Chunk: @unchecked Sendable {
 
 /// A range of bytes in one chunk.
 public struct ChunkRange: Sendable {
+    /// The chunk.
     public let chunk: Chunk
     /// Where the range starts in the chunk.
     public var offset: Int
@@ -96,6 +97,7 @@ public struct Payload: Sendable {
 public struct Transmission: Sendable {
     /// The first segment's header.
     public var header: SegmentHeader
+    /// What they carry.
     public var payload: Payload
     /// Payload bytes in each segment but the last; 1 or more.
     public var segmentSize: Int

@@ -47,6 +47,7 @@ private func store(
     }
 }
 
+/// socket(2) for a chisocket.
 @c @implementation
 public func chisocket_socket(_ domain: Int32, _ type: Int32, _ protocol: Int32) -> Int32 {
     answer { () throws(ChisocketError) in
@@ -54,6 +55,7 @@ public func chisocket_socket(_ domain: Int32, _ type: Int32, _ protocol: Int32) 
     }
 }
 
+/// bind(2) for a chisocket.
 @c @implementation
 public func chisocket_bind(_ sockfd: Int32, _ addr: UnsafePointer<sockaddr>?, _ addrlen: socklen_t) -> Int32 {
     answer { () throws(ChisocketError) in
@@ -62,6 +64,7 @@ public func chisocket_bind(_ sockfd: Int32, _ addr: UnsafePointer<sockaddr>?, _ 
     }
 }
 
+/// listen(2) for a chisocket.
 @c @implementation
 public func chisocket_listen(_ sockfd: Int32, _ backlog: Int32) -> Int32 {
     answer { () throws(ChisocketError) in
@@ -70,6 +73,7 @@ public func chisocket_listen(_ sockfd: Int32, _ backlog: Int32) -> Int32 {
     }
 }
 
+/// connect(2) for a chisocket.
 @c @implementation
 public func chisocket_connect(_ sockfd: Int32, _ addr: UnsafePointer<sockaddr>?, _ addrlen: socklen_t) -> Int32 {
     answer { () throws(ChisocketError) in
@@ -78,6 +82,7 @@ public func chisocket_connect(_ sockfd: Int32, _ addr: UnsafePointer<sockaddr>?,
     }
 }
 
+/// accept(2) for a chisocket.
 @c @implementation
 public func chisocket_accept(
     _ sockfd: Int32, _ addr: UnsafeMutablePointer<sockaddr>?, _ addrlen: UnsafeMutablePointer<socklen_t>?
@@ -90,6 +95,7 @@ public func chisocket_accept(
     }
 }
 
+/// close(2) for a chisocket.
 @c @implementation
 public func chisocket_close(_ sockfd: Int32) -> Int32 {
     answer { () throws(ChisocketError) in
@@ -98,6 +104,7 @@ public func chisocket_close(_ sockfd: Int32) -> Int32 {
     }
 }
 
+/// recv(2) for a chisocket.
 @c @implementation
 public func chisocket_recv(_ sockfd: Int32, _ buffer: UnsafeMutableRawPointer?, _ length: Int, _ flags: Int32) -> Int {
     answer { () throws(ChisocketError) in
@@ -107,6 +114,7 @@ public func chisocket_recv(_ sockfd: Int32, _ buffer: UnsafeMutableRawPointer?, 
     }
 }
 
+/// send(2) for a chisocket.
 @c @implementation
 public func chisocket_send(_ sockfd: Int32, _ buffer: UnsafeRawPointer?, _ length: Int, _ flags: Int32) -> Int {
     answer { () throws(ChisocketError) in
@@ -115,6 +123,7 @@ public func chisocket_send(_ sockfd: Int32, _ buffer: UnsafeRawPointer?, _ lengt
     }
 }
 
+/// shutdown(2) for a chisocket.
 @c @implementation
 public func chisocket_shutdown(_ sockfd: Int32, _ how: Int32) -> Int32 {
     answer { () throws(ChisocketError) in
@@ -123,6 +132,7 @@ public func chisocket_shutdown(_ sockfd: Int32, _ how: Int32) -> Int32 {
     }
 }
 
+/// getsockname(2) for a chisocket.
 @c @implementation
 public func chisocket_getsockname(
     _ sockfd: Int32, _ addr: UnsafeMutablePointer<sockaddr>?, _ addrlen: UnsafeMutablePointer<socklen_t>?
@@ -134,6 +144,7 @@ public func chisocket_getsockname(
     }
 }
 
+/// getpeername(2) for a chisocket.
 @c @implementation
 public func chisocket_getpeername(
     _ sockfd: Int32, _ addr: UnsafeMutablePointer<sockaddr>?, _ addrlen: UnsafeMutablePointer<socklen_t>?
@@ -148,6 +159,7 @@ public func chisocket_getpeername(
     }
 }
 
+/// getsockopt(2) for a chisocket.
 @c @implementation
 public func chisocket_getsockopt(
     _ sockfd: Int32, _ level: Int32, _ name: Int32, _ value: UnsafeMutableRawPointer?,
@@ -166,6 +178,7 @@ public func chisocket_getsockopt(
     }
 }
 
+/// setsockopt(2) for a chisocket.
 @c @implementation
 public func chisocket_setsockopt(
     _ sockfd: Int32, _ level: Int32, _ name: Int32, _ value: UnsafeRawPointer?, _ length: socklen_t

@@ -23,6 +23,7 @@ final class HostLink {
 /// A host: it demultiplexes segments to connections, owns ports, and keeps one deadline over everything. Sans I/O like
 /// `Connection`: segments, time and calls go in, `poll` gives outputs. Not thread-safe: one owner calls it.
 public final class Host {
+    /// How the host was set up.
     public let configuration: HostConfiguration
     let secrets: Secrets
     let pool = ChunkPool()

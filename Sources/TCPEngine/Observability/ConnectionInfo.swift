@@ -15,18 +15,25 @@ struct ConnectionStatistics {
 
 /// The state of a connection as STATUS gives it. Sizes in bytes.
 public struct ConnectionInfo: Sendable {
+    /// The state.
     public let state: State
     public let iss, irs, sndUna, sndNxt, rcvNxt: SequenceNumber
     public let sndWnd, rcvWnd: UInt32
+    /// The largest payload of a segment to the peer, in bytes.
     public let maximumSegmentSize: Int
+    /// The name of the congestion control.
     public let congestionControl: String
+    /// The congestion window in bytes.
     public let congestionWindow: Int
     /// Int.max before the first loss.
     public let slowStartThreshold: Int
     /// Bytes believed to be in the network.
     public let inFlight: Int
+    /// SRTT of RFC 6298; nil before the first sample.
     public let smoothedRTT: TimeInterval?
+    /// RTTVAR of RFC 6298.
     public let rttVariation: TimeInterval
+    /// The timeout that would be armed now, backoff included.
     public let retransmissionTimeout: TimeInterval
     public let sendQueued, receiveQueued, outOfOrderQueued: Int
     public let segmentsSent, segmentsReceived: UInt64
@@ -59,6 +66,7 @@ extension Connection {
 
 /// The control block as of one instant, with the buffers' contents: what a debugger sees at an event.
 public final class ControlBlockSnapshot: Sendable {
+    /// Variables and counters.
     public let info: ConnectionInfo
     /// The bytes in the send buffer from SND.UNA on, and the unread received ones.
     public let sendBuffer, receiveBuffer: [UInt8]
