@@ -82,6 +82,24 @@ struct TwoDaemonsTests {
         #expect(received == sent)
     }
 
+    @Test("shutting down both directions still delivers what waits in front of a full send buffer")
+    func shutdownBoth() throws {
+        let folder = try TemporaryFolder()
+        let a = try TestDaemon("127.88.13.1", in: folder)
+        let b = try TestDaemon("127.88.13.2", in: folder)
+        let listener = try b.listener(port: 7)
+        let client = try a.connect(to: b, port: 7)
+        let server = try listener.acceptLimited()
+        let piece = pattern(65_536)
+        var sent: [UInt8] = []
+        client.withPoll(for: 200) {
+            sent += piece[..<((try? piece.withUnsafeBytes { try client.send($0) }) ?? 0)]
+            return sent.count < 64 << 20
+        }
+        try client.shutdown(.both)
+        #expect(try server.receiveAll() == sent)
+    }
+
     @Test("connecting to a port where nobody listens is refused")
     func refused() throws {
         let folder = try TemporaryFolder()
