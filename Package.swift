@@ -24,6 +24,17 @@ let package = Package(
                 .product(name: "HeapModule", package: "swift-collections"),
             ],
             swiftSettings: strict),
+        .target(
+            name: "TCPSimulation",
+            dependencies: [
+                "TCPEngine", "Impairments", "TCPSegments",
+                .product(name: "HeapModule", package: "swift-collections"),
+            ],
+            swiftSettings: strict),
+        .testTarget(name: "TCPSegmentsTests", dependencies: ["TCPSegments"], swiftSettings: strict),
+        .testTarget(
+            name: "TCPSimulationTests", dependencies: ["TCPSimulation", "TCPEngine", "Impairments", "TCPSegments"],
+            swiftSettings: strict),
         .target(name: "Impairments", dependencies: ["TCPSegments"], swiftSettings: strict),
         .target(
             name: "NetworkLayer",
