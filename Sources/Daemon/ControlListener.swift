@@ -84,7 +84,12 @@ final class ControlListener: EventHandler {
         while true {
             let fd = clinux_accept(descriptor, nil, nil)
             if fd < 0 {
-                if errno == EINTR || errno == ECONNABORTED { continue }
+                let error = errno
+                if error == EINTR || error == ECONNABORTED { continue }
+                if error != EAGAIN {
+                    daemon.pauseAccepting(
+                        self, because: SystemError("cannot serve another client", errno: error).description)
+                }
                 return
             }
             if let session = ControlSession(fd, daemon: daemon) {

@@ -115,7 +115,9 @@ final class ControlSession: EventHandler {
         guard request.operation == CHITCP_OP_GET_OPTION.rawValue, request.argument.0 == SOL_SOCKET,
             request.argument.1 == SO_ERROR, let error = daemon.takeLateError(request.socket_id)
         else {
-            fail(request, request.operation == CHITCP_OP_NAMES.rawValue ? ENOTCONN : EBADF)
+            let asksForConnection =
+                request.operation == CHITCP_OP_NAMES.rawValue || request.operation == CHITCP_OP_SHUTDOWN.rawValue
+            fail(request, asksForConnection ? ENOTCONN : EBADF)
             return
         }
         respond(to: request) { $0.setData(error) }
@@ -186,8 +188,7 @@ final class ControlSession: EventHandler {
         case CHITCP_OP_SHUTDOWN.rawValue:
             let how = request.argument.0
             guard (0...2).contains(how) else { throw .invalidArgument }
-            owner.takePendingInput(at: now)
-            try daemon.layer.shutdown(socket, receiving: how != 1, sending: how != 0, at: now)
+            try owner.shutdown(receiving: how != 1, sending: how != 0, at: now)
             respond(to: request)
         case CHITCP_OP_NAMES.rawValue:
             respond(to: request) {

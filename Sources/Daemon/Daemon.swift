@@ -46,7 +46,7 @@ public final class Daemon {
     private var control: ControlListener?
     private var sessions: [ObjectIdentifier: ControlSession] = [:]
     private var lateErrors: [UInt64: Int32] = [:]
-    private var paused: [DescriptorSocket] = []
+    private var paused: [any EventHandler] = []
     private let wake: StopSignal
 
     /// Ends the daemon from any thread.
@@ -157,7 +157,10 @@ public final class Daemon {
     // MARK: Sessions and sockets
 
     func add(_ session: ControlSession) { sessions[ObjectIdentifier(session)] = session }
-    func forget(_ session: ControlSession) { sessions[ObjectIdentifier(session)] = nil }
+    func forget(_ session: ControlSession) {
+        sessions[ObjectIdentifier(session)] = nil
+        resumeAccepting()
+    }
 
     func forget(_ socket: DescriptorSocket, error: Int32) {
         descriptorSockets[socket.id] = nil
@@ -166,20 +169,26 @@ public final class Daemon {
             if lateErrors.count >= 4096 { lateErrors = [:] }
             lateErrors[socket.id] = error
         }
-        if !paused.isEmpty {
-            // A descriptor is free again.
-            let waiting = paused
-            paused = []
-            for listener in waiting { loop.again(listener) }
-        }
+        resumeAccepting()
     }
 
-    func takeLateError(_ id: UInt64) -> Int32? { lateErrors.removeValue(forKey: id) }
+    /// The error with which a socket that is gone has ended, once; then, as after success, 0. Nil if there never was one.
+    func takeLateError(_ id: UInt64) -> Int32? {
+        guard id > 0, id <= lastDescriptorID else { return nil }
+        return lateErrors.removeValue(forKey: id) ?? 0
+    }
 
-    /// Descriptors have run out: the listener goes on when one is free.
-    func pauseAccepting(_ listener: DescriptorSocket, _ error: SystemError) {
-        if paused.isEmpty { log.warning("accepting pauses: \(error)") }
+    /// Descriptors or sockets have run out: `listener` goes on when one is free.
+    func pauseAccepting(_ listener: any EventHandler, because reason: String) {
+        if paused.isEmpty { log.warning("accepting pauses: \(reason)") }
         if !paused.contains(where: { $0 === listener }) { paused.append(listener) }
+    }
+
+    private func resumeAccepting() {
+        guard !paused.isEmpty else { return }
+        let waiting = paused
+        paused = []
+        for listener in waiting { loop.again(listener) }
     }
 
     // MARK: The MINIMAL log

@@ -35,6 +35,8 @@ final class DescriptorSocket: EventHandler, SocketOwner {
     private var handedOver: [DescriptorSocket] = []
     private var undelivered: (socket: DescriptorSocket, end: Int32)?
     private var recordCost = 0
+    /// Its listener was closed with untaken connections, perhaps this one: then a hang-up until this time is a reset.
+    private var untakenUntil: Instant?
 
     static let plugSize = 1500
     private static let bufferSize: Int32 = 425_984
@@ -119,8 +121,14 @@ final class DescriptorSocket: EventHandler, SocketOwner {
     /// The client does not wait (EINPROGRESS): readiness tells it.
     func answerNobody() { pendingConnect = nil }
 
-    /// Reads what the application wrote so far: a shutdown concerns what comes after it.
-    func takePendingInput(at now: Instant) { pumpFromApplication(at: now) }
+    /// shutdown(2). FIN follows what the application has written, as soon as the send buffer takes it.
+    func shutdown(receiving: Bool, sending: Bool, at now: Instant) throws(SocketError) {
+        guard let socket else { throw .notConnected }
+        try daemon.layer.shutdown(socket, receiving: receiving, sending: false, at: now)
+        guard sending else { return }
+        sawReadHangup = true
+        pumpFromApplication(at: now)
+    }
 
     private func answerConnect(_ error: Int32) {
         guard let (session, request) = pendingConnect else { return }
@@ -178,12 +186,12 @@ final class DescriptorSocket: EventHandler, SocketOwner {
             if sawHangup { release(aborting: false, at: now) }
             return
         }
-        if sawHangup, hasResetByApplication {
+        var available = unread
+        if sawHangup, hasResetByApplication || (available == 0 && wasUntaken(connection, at: now)) {
             // close(2) with unread bytes resets, as the kernel's TCP does (RFC 2525 2.17).
             release(aborting: true, at: now)
             return
         }
-        var available = unread
         while available > 0 {
             let moved: Int
             do { moved = try move(available, into: connection, at: now) } catch {
@@ -298,15 +306,24 @@ final class DescriptorSocket: EventHandler, SocketOwner {
 
     private func listenerReady(_ socket: Socket, at now: Instant) {
         if sawHangup {
-            // Connections that lie untaken in the listening descriptor are reset, as a closing kernel listener does.
-            noteTaken(socket)
-            let untaken = hasResetByApplication ? handedOver : []
+            // A closing listener resets the connections that lie untaken in its descriptor. The kernel closes their ends a
+            // moment later and does not say which were taken: those that nobody wrote to, and that hang up at once, were not.
+            if hasResetByApplication {
+                for connection in handedOver { connection.untakenUntil = now + Self.untakenGrace }
+                for connection in handedOver { connection.pump(at: now) }
+            }
             handedOver = []
-            for connection in untaken { connection.release(aborting: true, at: now) }
             release(aborting: false, at: now)
             return
         }
         deliverIncoming(socket, at: now)
+    }
+
+    private static let untakenGrace = TimeInterval.seconds(1)
+
+    private func wasUntaken(_ connection: Connection, at now: Instant) -> Bool {
+        guard let untakenUntil else { return false }
+        return now < untakenUntil && connection.info.bytesSent == 0 && connection.sendQueued == 0
     }
 
     /// Forgets the connections that the application has taken since the last look.
@@ -326,7 +343,7 @@ final class DescriptorSocket: EventHandler, SocketOwner {
         while handedOver.count <= listener.backlog, listener.acceptQueueCount > listener.handedOver {
             let made: (DescriptorSocket, applicationEnd: Int32)
             do { made = try DescriptorSocket.make(for: daemon) } catch {
-                daemon.pauseAccepting(self, error)
+                daemon.pauseAccepting(self, because: error.description)
                 return
             }
             let new = made.0
@@ -341,6 +358,7 @@ final class DescriptorSocket: EventHandler, SocketOwner {
                 daemon.descriptorSockets[new.id] = new
             } catch {
                 new.discardUnused(made.applicationEnd)
+                daemon.pauseAccepting(self, because: "no socket is free (--max-sockets)")
                 return
             }
             guard deliver(new, end: made.applicationEnd, through: socket, at: now) else { return }

@@ -1,0 +1,172 @@
+// Real daemons on threads of this process, each in a folder and at an address of its own.
+import Chisocket
+import Daemon
+import Glibc
+import NetworkLayer
+import TCPSegments
+import Testing
+
+/// A folder under /tmp that is removed with everything in it.
+final class TemporaryFolder {
+    let path: String
+
+    init() throws {
+        var template = Array("/tmp/chitcpd-test-XXXXXX".utf8CString)
+        try #require(mkdtemp(&template) != nil)
+        path = String(decoding: template.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
+    /// The names of the files in it.
+    var files: [String] {
+        guard let folder = opendir(path) else { return [] }
+        defer { closedir(folder) }
+        var names: [String] = []
+        while let entry = readdir(folder) {
+            let name = withUnsafeBytes(of: entry.pointee.d_name) {
+                String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            if name != ".", name != ".." { names.append(name) }
+        }
+        return names.sorted()
+    }
+
+    deinit {
+        for name in files { unlink(path + "/" + name) }
+        rmdir(path)
+    }
+}
+
+/// A daemon that turns on its own thread until `stop`, or until it goes.
+final class TestDaemon {
+    let address: String
+    let path: DaemonPath
+    private let signal: Daemon.StopSignal
+    private var thread = pthread_t()
+    private var isRunning = true
+
+    private final class Hand {
+        let daemon: Daemon
+        init(_ daemon: Daemon) { self.daemon = daemon }
+    }
+
+    init(_ address: String, in folder: TemporaryFolder, _ change: (inout DaemonConfiguration) -> Void = { _ in }) throws
+    {
+        self.address = address
+        path = DaemonPath(folder.path + "/" + address)
+        var configuration = DaemonConfiguration()
+        configuration.socketPath = path.path
+        configuration.links.port = 23300
+        configuration.links.addresses = [try #require(IPAddress(address))]
+        configuration.links.maximumSegmentLifetime = .milliseconds(100)
+        change(&configuration)
+        // The daemon is made here, so that a failure is this thread's, and then belongs to its own thread alone.
+        let daemon = try Daemon(configuration)
+        signal = daemon.stopSignal
+        let hand = Unmanaged.passRetained(Hand(daemon))
+        let result = pthread_create(
+            &thread, nil,
+            { argument in
+                if let argument { Unmanaged<Hand>.fromOpaque(argument).takeRetainedValue().daemon.run() }
+                return nil
+            }, hand.toOpaque())
+        try #require(result == 0)
+    }
+
+    /// Ends it in order and waits for its end.
+    func stop() {
+        guard isRunning else { return }
+        isRunning = false
+        signal.stop()
+        pthread_join(thread, nil)
+    }
+
+    deinit { stop() }
+
+    /// A chisocket that listens here.
+    func listener(port: UInt16, backlog: Int32 = 16) throws -> Chisocket {
+        let listener = try Chisocket.listening(on: endpoint(port), backlog: backlog, daemon: path)
+        try listener.limitWaiting()
+        return listener
+    }
+
+    /// A chisocket of this daemon, connected to a port of `other`.
+    func connect(to other: TestDaemon, port: UInt16) throws -> Chisocket {
+        let socket = try Chisocket(.ipv4, daemon: path)
+        try socket.limitWaiting()
+        try socket.connect(to: other.endpoint(port))
+        return socket
+    }
+
+    func endpoint(_ port: UInt16) throws -> ChisocketAddress { try #require(ChisocketAddress(address, port: port)) }
+}
+
+extension Chisocket {
+    /// A test that would hang fails with EAGAIN after 20 s instead.
+    func limitWaiting() throws {
+        try withDescriptor { descriptor throws(ChisocketError) in
+            var limit = timeval(tv_sec: 20, tv_usec: 0)
+            for option in [SO_RCVTIMEO, SO_SNDTIMEO] {
+                setsockopt(descriptor, SOL_SOCKET, option, &limit, socklen_t(MemoryLayout<timeval>.size))
+            }
+        }
+    }
+
+    /// The next connection, with limited waiting.
+    func acceptLimited() throws -> Chisocket {
+        let new = try accept()
+        try new.limitWaiting()
+        return new
+    }
+
+    /// Everything up to the end of the stream.
+    func receiveAll() throws -> [UInt8] {
+        var all: [UInt8] = []
+        while true {
+            let piece = try receive()
+            if piece.isEmpty { return all }
+            all += piece
+        }
+    }
+
+    /// Exactly `count` bytes, or fewer at the end of the stream.
+    func receive(exactly count: Int) throws -> [UInt8] {
+        var all: [UInt8] = []
+        while all.count < count {
+            let piece = try receive(maximum: count - all.count)
+            if piece.isEmpty { break }
+            all += piece
+        }
+        return all
+    }
+}
+
+/// The errno with which `body` fails, nil if it does not.
+func errnoOf(_ body: () throws -> Void) -> Int32? {
+    do {
+        try body()
+        return nil
+    } catch { return (error as? ChisocketError)?.errno ?? -1 }
+}
+
+/// Starts a shell command that has `descriptor` as its descriptor 3, and closes ours: the command has the only copy.
+func startShell(_ command: String, giving descriptor: Int32) throws -> pid_t {
+    defer { close(descriptor) }
+    var actions = posix_spawn_file_actions_t()
+    posix_spawn_file_actions_init(&actions)
+    defer { posix_spawn_file_actions_destroy(&actions) }
+    posix_spawn_file_actions_adddup2(&actions, descriptor, 3)
+    var arguments: [UnsafeMutablePointer<CChar>?] = [strdup("sh"), strdup("-c"), strdup(command), nil]
+    defer { for argument in arguments { free(argument) } }
+    var process: pid_t = 0
+    try #require(posix_spawn(&process, "/bin/sh", &actions, nil, &arguments, environ) == 0)
+    return process
+}
+
+/// Waits for the end of a process.
+func waitForEnd(of process: pid_t) throws {
+    var status: Int32 = 0
+    while waitpid(process, &status, 0) < 0 { try #require(errno == EINTR) }
+}
+
+/// Bytes that differ from place to place.
+func pattern(_ count: Int) -> [UInt8] { (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 >> 8) } }

@@ -1,0 +1,189 @@
+// Two daemons and the programs that use them: connections from end to end.
+import Chisocket
+import Glibc
+import Synchronization
+import Testing
+
+@Suite("Two daemons", .timeLimit(.minutes(2)))
+struct TwoDaemonsTests {
+    @Test("bytes go both ways and each end of the stream arrives after them")
+    func exchange() throws {
+        let folder = try TemporaryFolder()
+        let a = try TestDaemon("127.88.1.1", in: folder)
+        let b = try TestDaemon("127.88.1.2", in: folder)
+        let listener = try b.listener(port: 7)
+        let client = try a.connect(to: b, port: 7)
+        let server = try listener.acceptLimited()
+        try client.send(Array("question".utf8))
+        #expect(try server.receive(exactly: 8) == Array("question".utf8))
+        try server.send(Array("answer".utf8))
+        #expect(try client.receive(exactly: 6) == Array("answer".utf8))
+        try client.shutdown(.sending)
+        #expect(try server.receive().isEmpty)
+        try server.send(Array("more".utf8))
+        server.close()
+        #expect(try client.receiveAll() == Array("more".utf8))
+    }
+
+    @Test("single bytes echo one by one, although one byte always stays in the daemon's end")
+    func singleBytes() throws {
+        let folder = try TemporaryFolder()
+        let a = try TestDaemon("127.88.2.1", in: folder)
+        let b = try TestDaemon("127.88.2.2", in: folder)
+        let listener = try b.listener(port: 7)
+        let client = try a.connect(to: b, port: 7)
+        let server = try listener.acceptLimited()
+        for byte in UInt8(0)..<200 {
+            try client.send([byte])
+            try #require(try server.receive(maximum: 10) == [byte])
+            try server.send([byte ^ 0xFF])
+            try #require(try client.receive(maximum: 10) == [byte ^ 0xFF])
+        }
+    }
+
+    @Test("20 MB arrive unchanged while the reader is slower than the writer")
+    func bulk() throws {
+        let folder = try TemporaryFolder()
+        let a = try TestDaemon("127.88.3.1", in: folder)
+        let b = try TestDaemon("127.88.3.2", in: folder)
+        let listener = try b.listener(port: 7)
+        let client = try a.connect(to: b, port: 7)
+        let server = try listener.acceptLimited()
+        let sent = pattern(20 << 20)
+        let writer = Background {
+            try client.send(sent)
+            try client.shutdown(.sending)
+        }
+        let received = try server.receiveAll()
+        #expect(writer.join() == nil)
+        #expect(received == sent)
+    }
+
+    @Test("a writer whose reader does not read is held back, and loses nothing")
+    func backPressure() throws {
+        let folder = try TemporaryFolder()
+        let a = try TestDaemon("127.88.4.1", in: folder)
+        let b = try TestDaemon("127.88.4.2", in: folder)
+        let listener = try b.listener(port: 7)
+        let client = try a.connect(to: b, port: 7)
+        let server = try listener.acceptLimited()
+        let piece = pattern(65_536)
+        var sent: [UInt8] = []
+        // Nobody reads: within 64 MiB the buffers on the way must be full for 200 ms.
+        client.withPoll(for: 200) {
+            let n = (try? piece.withUnsafeBytes { try client.send($0) }) ?? 0
+            sent += piece[..<n]
+            return sent.count < 64 << 20
+        }
+        #expect(sent.count < 64 << 20)
+        let writer = Background { try client.shutdown(.sending) }
+        let received = try server.receiveAll()
+        #expect(writer.join() == nil)
+        #expect(received == sent)
+    }
+
+    @Test("shutting down both directions still delivers what waits in front of a full send buffer")
+    func shutdownBoth() throws {
+        let folder = try TemporaryFolder()
+        let a = try TestDaemon("127.88.13.1", in: folder)
+        let b = try TestDaemon("127.88.13.2", in: folder)
+        let listener = try b.listener(port: 7)
+        let client = try a.connect(to: b, port: 7)
+        let server = try listener.acceptLimited()
+        let piece = pattern(65_536)
+        var sent: [UInt8] = []
+        client.withPoll(for: 200) {
+            sent += piece[..<((try? piece.withUnsafeBytes { try client.send($0) }) ?? 0)]
+            return sent.count < 64 << 20
+        }
+        try client.shutdown(.both)
+        #expect(try server.receiveAll() == sent)
+    }
+
+    @Test("connecting to a port where nobody listens is refused")
+    func refused() throws {
+        let folder = try TemporaryFolder()
+        let a = try TestDaemon("127.88.5.1", in: folder)
+        let b = try TestDaemon("127.88.5.2", in: folder)
+        #expect(errnoOf { _ = try a.connect(to: b, port: 9) } == ECONNREFUSED)
+    }
+
+    @Test("connecting to a host without a daemon is refused")
+    func noPeer() throws {
+        let folder = try TemporaryFolder()
+        let a = try TestDaemon("127.88.6.1", in: folder)
+        let socket = try Chisocket(.ipv4, daemon: a.path)
+        let nobody = try #require(ChisocketAddress("127.88.6.2", port: 7))
+        #expect(errnoOf { try socket.connect(to: nobody) } == ECONNREFUSED)
+    }
+
+    @Test("a daemon talks to itself")
+    func itself() throws {
+        let folder = try TemporaryFolder()
+        let a = try TestDaemon("127.88.7.1", in: folder)
+        let listener = try a.listener(port: 7)
+        let client = try a.connect(to: a, port: 7)
+        let server = try listener.acceptLimited()
+        try client.send([1, 2, 3])
+        client.close()
+        #expect(try server.receiveAll() == [1, 2, 3])
+    }
+
+    @Test("a reset shows as ECONNRESET after the bytes before it")
+    func reset() throws {
+        let folder = try TemporaryFolder()
+        let a = try TestDaemon("127.88.8.1", in: folder)
+        let b = try TestDaemon("127.88.8.2", in: folder)
+        let listener = try b.listener(port: 7)
+        let client = try a.connect(to: b, port: 7)
+        let server = try listener.acceptLimited()
+        try server.send([1, 2, 3])
+        #expect(try client.receive(exactly: 3) == [1, 2, 3])
+        try server.abort()
+        #expect(errnoOf { _ = try client.receive() } == ECONNRESET)
+        #expect(try client.takeError() == ECONNRESET)
+        #expect(try client.takeError() == 0)
+    }
+
+    @Test("closing with received bytes unread resets the connection")
+    func closeUnread() throws {
+        let folder = try TemporaryFolder()
+        let a = try TestDaemon("127.88.9.1", in: folder)
+        let b = try TestDaemon("127.88.9.2", in: folder)
+        let listener = try b.listener(port: 7)
+        let client = try a.connect(to: b, port: 7)
+        let server = try listener.acceptLimited()
+        try client.send([1, 2, 3])
+        #expect(try server.receive(exactly: 1) == [1])
+        server.close()
+        #expect(errnoOf { _ = try client.receive() } == ECONNRESET)
+    }
+
+    @Test("closing with SO_LINGER {1, 0} resets the connection")
+    func lingerZero() throws {
+        let folder = try TemporaryFolder()
+        let a = try TestDaemon("127.88.10.1", in: folder)
+        let b = try TestDaemon("127.88.10.2", in: folder)
+        let listener = try b.listener(port: 7)
+        let client = try a.connect(to: b, port: 7)
+        let server = try listener.acceptLimited()
+        try server.setLinger(seconds: 0)
+        server.close()
+        #expect(errnoOf { _ = try client.receive() } == ECONNRESET)
+    }
+
+    @Test(
+        "what a program wrote before its end arrives, then the end of the stream",
+        arguments: [("exit 0", 11), ("kill -9 $$", 12)])
+    func programEnds(_ end: String, _ host: Int) throws {
+        let folder = try TemporaryFolder()
+        let a = try TestDaemon("127.88.\(host).1", in: folder)
+        let b = try TestDaemon("127.88.\(host).2", in: folder)
+        let listener = try b.listener(port: 7)
+        let client = try a.connect(to: b, port: 7)
+        let server = try listener.acceptLimited()
+        let program = try startShell("head -c 300000 /dev/zero >&3; \(end)", giving: try client.releaseDescriptor())
+        #expect(try server.receiveAll() == [UInt8](repeating: 0, count: 300_000))
+        try waitForEnd(of: program)
+    }
+}
