@@ -49,6 +49,8 @@ public final class Connection {
     var smallSegmentEnd = StreamOffset.zero
     /// The user found the send buffer full and wants to hear of room.
     var wantsWritable = false
+    /// When a segment that carries nothing was last answered although it was not acceptable.
+    var lastChallenge: Instant?
     var timeoutCount = 0
     var unansweredProbes = 0
     /// True while the window, not the user, limits sending.

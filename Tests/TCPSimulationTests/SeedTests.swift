@@ -71,6 +71,14 @@ private func makeExchange(seed: UInt64) throws -> Exchange {
         }
     }
 
+    @Test("two hosts that find each other's ACKs out of their windows do not answer each other for ever")
+    func noAckStorm() throws {
+        // Found by this seed: with duplication every needless answer begot more of them.
+        let exchange = try makeExchange(seed: 2717)
+        #expect(exchange.run(limit: .seconds(36_000)), "\(exchange.progress)")
+        #expect(exchange.network.segmentsSent < 20_000, "\(exchange.network.segmentsSent) segments")
+    }
+
     @Test("the same seed gives the same run")
     func reproducible() throws {
         let runs = try (0..<2).map { _ in

@@ -47,6 +47,7 @@ extension Connection {
 
     /// RFC 9293 3.10.7.4: first to eighth, in this order.
     private func arrivesSynchronized(_ segment: ArrivingSegment, at now: Instant) {
+        func proceed(_ disposition: Disposition) -> Bool { self.proceed(disposition, segment, at: now) }
         guard proceed(checkSequence(segment, at: now)), proceed(checkReset(segment)), proceed(checkSyn(segment)),
             proceed(checkAck(segment, at: now)), state != .closed
         else { return }
@@ -55,7 +56,7 @@ extension Connection {
         checkFin(at: now)
     }
 
-    private func proceed(_ disposition: Disposition) -> Bool {
+    private func proceed(_ disposition: Disposition, _ segment: ArrivingSegment, at now: Instant) -> Bool {
         switch disposition {
         case .proceed: return true
         case .drop:
@@ -63,10 +64,20 @@ extension Connection {
             return false
         case .acknowledge:
             statistics.droppedSegments += 1
+            // RFC 5961 7: answers to what carries nothing are limited, or two hosts that each find the other's ACK out
+            // of their windows would answer each other for ever.
+            // Deviation: segments with data or FIN are not limited, or a lost window update would stall the peer.
+            if segment.payload.count == 0, !segment.bits.contains(.fin) {
+                if let last = lastChallenge, now - last < Self.challengeInterval { return false }
+                lastChallenge = now
+            }
             ackPolicy.demandNow()
             return false
         }
     }
+
+    /// How often a segment without data that is not acceptable is answered at most.
+    private static var challengeInterval: TimeInterval { .milliseconds(200) }
 
     /// First: is any of it in the window (RFC 9293 3.10.7.4, table 6)?
     private func checkSequence(_ segment: ArrivingSegment, at now: Instant) -> Disposition {
