@@ -61,7 +61,8 @@ let package = Package(
         .executableTarget(name: "chitcpd", dependencies: ["Daemon"], swiftSettings: strict),
         .testTarget(
             name: "DaemonTests",
-            dependencies: ["Chisocket", "ControlRecords", "Daemon", "NetworkLayer", "TCPSegments"], swiftSettings: strict),
+            dependencies: ["Chisocket", "ControlRecords", "Daemon", "NetworkLayer", "TCPSegments"],
+            swiftSettings: strict),
         .testTarget(name: "TCPEngineTests", dependencies: ["TCPEngine", "TCPSegments"], swiftSettings: strict),
         .testTarget(
             name: "NetworkLayerTests", dependencies: ["NetworkLayer", "TCPSegments"], swiftSettings: strict),
