@@ -63,7 +63,8 @@ let package = Package(
             name: "DaemonTests",
             dependencies: ["Chisocket", "ControlRecords", "Daemon", "NetworkLayer", "TCPSegments"],
             swiftSettings: strict),
-        .testTarget(name: "TCPEngineTests", dependencies: ["TCPEngine", "TCPSegments"], swiftSettings: strict),
+        .testTarget(
+            name: "TCPEngineTests", dependencies: ["TCPEngine", "TCPSegments", "CLinux"], swiftSettings: strict),
         .testTarget(
             name: "NetworkLayerTests", dependencies: ["NetworkLayer", "TCPSegments"], swiftSettings: strict),
         .target(

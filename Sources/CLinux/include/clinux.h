@@ -41,4 +41,6 @@ int clinux_epoll_create(void);
 int clinux_eventfd(void);
 /* A pair of UNIX stream sockets, blocking, close-on-exec. */
 int clinux_socketpair(int ends[2]);
+/* Bytes of the heap block at `p`. */
+size_t clinux_allocation_size(const void *p);
 #endif
