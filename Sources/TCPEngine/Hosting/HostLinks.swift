@@ -31,6 +31,7 @@ extension Host {
     public func removeLink(_ id: LinkID, at now: Instant) {
         guard let link = links.removeValue(forKey: id) else { return }
         link.isGone = true
+        recentLink = nil
         let stranded = link.ready
         link.ready = Deque()
         for connection in stranded {

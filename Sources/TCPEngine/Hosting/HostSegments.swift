@@ -6,7 +6,8 @@ extension Host {
     public func handle(
         _ header: SegmentHeader, payload: UnsafeRawBufferPointer, tuple: FourTuple, on linkID: LinkID, at now: Instant
     ) {
-        guard let link = links[linkID] else { return }
+        guard let link = recentLink?.id == linkID ? recentLink : links[linkID] else { return }
+        recentLink = link
         guard let entry = table[tuple] else {
             arrivesForListener(header, payload: payload, tuple: tuple, link: link, at: now)
             return
