@@ -207,7 +207,7 @@ public final class SocketLayer {
         if case .stateChanged(let from, let to, _) = event { stateObserver?(socket, from, to) }
         guard let socket, let owner = socket.owner else { return }
         switch event {
-        case .stateChanged: break
+        case .stateChanged, .urgent: break
         case .established:
             if !socket.wasEstablished {
                 socket.wasEstablished = true

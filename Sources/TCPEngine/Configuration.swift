@@ -25,6 +25,21 @@ public struct ConnectionConfiguration: Sendable {
     public var dataRetries = 15
     /// Whether the window scale option is offered (RFC 7323 2).
     public var windowScaling = true
+    /// Whether the timestamps option is offered (RFC 7323 3).
+    public var timestamps = true
+    /// Whether selective acknowledgments are offered (RFC 2018).
+    public var selectiveAcks = true
+    /// Whether an idle connection asks its peer for a sign of life (RFC 9293 3.8.4; SO_KEEPALIVE).
+    public var keepAlive = false
+    /// How long a connection is idle before it asks (RFC 9293 3.8.4: at least two hours by default; TCP_KEEPIDLE).
+    public var keepAliveIdle = TimeInterval.seconds(7200)
+    /// How long it waits for an answer before it asks again (TCP_KEEPINTVL).
+    public var keepAliveInterval = TimeInterval.seconds(75)
+    /// How many questions go unanswered before it gives up (TCP_KEEPCNT).
+    public var keepAliveProbes = 9
+    /// How long data may stay unacknowledged, or the window closed, before the connection is aborted (the user timeout of
+    /// RFC 9293 3.10.1; TCP_USER_TIMEOUT). nil: the retransmission limits alone decide.
+    public var userTimeout: TimeInterval?
     /// How long a closed socket waits in FIN-WAIT-2 for the peer's FIN (tcp_fin_timeout).
     public var finWait2Timeout = TimeInterval.seconds(60)
 
@@ -43,6 +58,9 @@ public struct ConnectionConfiguration: Sendable {
         c.maximumRTO = max(c.maximumRTO, c.minimumRTO)
         c.initialRTO = min(max(c.initialRTO, c.minimumRTO), c.maximumRTO)
         c.delayedAck = min(max(c.delayedAck, .zero), .milliseconds(500))
+        c.keepAliveIdle = max(c.keepAliveIdle, .milliseconds(1))
+        c.keepAliveInterval = max(c.keepAliveInterval, .milliseconds(1))
+        c.keepAliveProbes = max(c.keepAliveProbes, 1)
         return c
     }
 
@@ -52,6 +70,13 @@ public struct ConnectionConfiguration: Sendable {
         while shift < 14, (0xFFFF << Int(shift)) < receiveBufferSize { shift += 1 }
         return WindowScale(clamping: shift)
     }
+}
+
+/// A configuration that connections share: most have the same. It never changes; who wants another one takes a new box.
+final class SharedConfiguration {
+    let values: ConnectionConfiguration
+
+    init(_ values: ConnectionConfiguration) { self.values = values.clamped }
 }
 
 /// How a host behaves.

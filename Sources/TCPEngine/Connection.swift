@@ -18,7 +18,10 @@ public final class Connection {
     /// Why the last poll for a transmission yielded none.
     public internal(set) var holdReason = HoldReason.nothingToSend
 
-    var configuration: ConnectionConfiguration
+    /// What does not change, shared with other connections; `setOption`-like calls take another box.
+    var shared: SharedConfiguration
+    /// TCP_NODELAY.
+    var noDelay: Bool
     var tcb: TransmissionControlBlock
     var sendBuffer: SendBuffer
     var receiveBuffer: ReceiveBuffer
@@ -29,6 +32,7 @@ public final class Connection {
     var roundTrip: RoundTripEstimator
     var timers = TimerTable()
     var ackPolicy = AckPolicy()
+    var timestamps = TimestampState()
     var statistics = ConnectionStatistics()
 
     /// Where the peer's FIN lies, once it is known.
@@ -59,6 +63,22 @@ public final class Connection {
     var handshakeRetransmitted = false
     /// Both SYNs carried the window scale option (RFC 7323 2.2).
     var scalesWindows = false
+    /// Both SYNs permitted selective acknowledgments (RFC 2018 2).
+    var selectiveAcks = false
+    /// What came twice and has not been reported yet (RFC 2883); empty: nothing.
+    var duplicate = SequenceRange(start: SequenceNumber(0), length: 0)
+    /// SND.UP: the position after the last urgent byte, while the peer has not acknowledged it (RFC 9293 3.8.5).
+    var sendUrgent: StreamOffset?
+    /// RCV.UP: the position after the last urgent byte the peer told of.
+    var receiveUrgent: StreamOffset?
+    /// When something was last received, for the keepalive timer.
+    var lastReceived = Instant.origin
+    /// When data last left (RFC 5681 4.1).
+    var lastSent = Instant.origin
+    /// When SND.UNA last moved, or data began to be outstanding: the user timeout counts from here.
+    var progressAt = Instant.origin
+    var unansweredKeepAlives = 0
+    var keepAlivePending = false
     var maximumSegmentLifetime = TimeInterval.seconds(1)
 
     // What the host keeps for this connection.
@@ -74,17 +94,22 @@ public final class Connection {
     private var readableIsQueued = false
 
     init(
-        tuple: FourTuple, iss: SequenceNumber, configuration: ConnectionConfiguration, pool: ChunkPool
+        tuple: FourTuple, iss: SequenceNumber, timestampOffset: UInt32, configuration: SharedConfiguration,
+        pool: ChunkPool
     ) {
         self.tuple = tuple
-        self.configuration = configuration.clamped
+        shared = configuration
+        noDelay = configuration.values.noDelay
         state = .closed
         tcb = TransmissionControlBlock(send: SendSequence(iss: iss))
         sendBuffer = SendBuffer(pool: pool)
         receiveBuffer = ReceiveBuffer(pool: pool)
         congestion = .newReno(NewReno(segmentSize: 536))
-        roundTrip = RoundTripEstimator(self.configuration)
+        roundTrip = RoundTripEstimator(configuration.values)
+        timestamps.offset = timestampOffset
     }
+
+    var configuration: ConnectionConfiguration { shared.values }
 
     /// When `handleTimeout` is to be called next; nil: not at all.
     public var nextTimeout: Instant? { timers.next }
@@ -131,6 +156,7 @@ public final class Connection {
         timers.cancelAll()
         synPending = false
         probePending = false
+        keepAlivePending = false
         sendBuffer.discardAll()
         retransmissionQueue.removeAll()
         reassembly = nil

@@ -35,6 +35,8 @@ public enum ConnectionEvent: Sendable {
     case readable
     /// The send buffer has room again after having been full.
     case writable
+    /// The peer told of urgent data ahead of what was read (RFC 9293 3.8.5); see `bytesToUrgentEnd`.
+    case urgent
     /// The peer's FIN has arrived in order.
     case peerClosed
     /// The last event: the engine is done with the connection. nil: orderly.

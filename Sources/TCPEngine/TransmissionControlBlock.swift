@@ -44,6 +44,8 @@ struct TransmissionControlBlock {
     var receive = ReceiveSequence()
     /// The largest payload a segment to the peer may carry (RFC 9293 3.7.1).
     var sendMSS = 536
+    /// The largest payload, options included, that the link takes.
+    var linkMSS = 536
     /// The MSS we announced.
     var receiveMSS = 536
 }

@@ -120,6 +120,15 @@ public struct Transmission: Sendable {
         var header = self.header
         header.sequenceNumber = header.sequenceNumber + UInt32(truncatingIfNeeded: start)
         if end < payload.count { header.controlBits.subtract([.psh, .fin]) }
+        if start > 0, header.controlBits.contains(.urg) {
+            // The urgent pointer counts from the segment's own number; what ended before it is not urgent any more.
+            if start < Int(header.urgentPointer) {
+                header.urgentPointer -= UInt16(start)
+            } else {
+                header.controlBits.subtract(.urg)
+                header.urgentPointer = 0
+            }
+        }
         return (header, start, end - start)
     }
 }

@@ -16,15 +16,18 @@ import Testing
             local: Endpoint(IPAddress(10, 0, 0, 1), 7), remote: Endpoint(IPAddress(10, 0, 0, 2), 50_000))
         let now = Instant.origin
         let connection = Connection(
-            tuple: tuple, iss: SequenceNumber(0), configuration: ConnectionConfiguration(), pool: ChunkPool())
+            tuple: tuple, iss: SequenceNumber(0), timestampOffset: 0,
+            configuration: SharedConfiguration(ConnectionConfiguration()), pool: ChunkPool())
         // The budget of an idle connection is 3 kB of daemon memory an end, everything included.
         #expect(size(connection) <= 1536)
         #expect(size(TimeWaitRecord(connection, link: LinkID(1), at: now)) <= 200)
         let syn = SegmentHeader(
             sourcePort: 50_000, destinationPort: 7, sequenceNumber: SequenceNumber(0), controlBits: .syn)
-        let listener = Listener(local: tuple.local, backlog: 1, configuration: ConnectionConfiguration())
+        let listener = Listener(
+            local: tuple.local, backlog: 1, configuration: SharedConfiguration(ConnectionConfiguration()))
         let halfOpen = HalfOpen(
-            tuple: tuple, link: LinkID(1), listener: listener, iss: SequenceNumber(0), syn: syn, at: now)
+            tuple: tuple, link: LinkID(1), listener: listener, iss: SequenceNumber(0), timestampOffset: 0, syn: syn,
+            text: nil, at: now)
         #expect(size(halfOpen) <= 200)
     }
 }

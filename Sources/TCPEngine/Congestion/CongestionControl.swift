@@ -27,6 +27,8 @@ protocol CongestionControl {
     mutating func timedOut(inFlight: Int, segmentSize: Int, first: Bool, at now: Instant)
     /// A retransmission proved needless: the reaction to it is taken back.
     mutating func lossWasSpurious()
+    /// Nothing was sent for a retransmission timeout (RFC 5681 4.1).
+    mutating func restartedAfterIdle()
     mutating func segmentSizeChanged(to segmentSize: Int)
 }
 

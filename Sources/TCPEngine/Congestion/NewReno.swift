@@ -60,6 +60,9 @@ struct NewReno: CongestionControl {
         beforeLoss = nil
     }
 
+    /// RFC 5681 4.1: the restart window is the initial window, if that is smaller.
+    mutating func restartedAfterIdle() { window = min(window, Self.initialWindow(segmentSize: segmentSize)) }
+
     mutating func segmentSizeChanged(to newSize: Int) {
         if window == Self.initialWindow(segmentSize: segmentSize) {
             window = Self.initialWindow(segmentSize: newSize)

@@ -41,12 +41,16 @@ public final class Host {
     var notices = Deque<Output>()
     var connectionsWithEvents = Deque<Connection>()
     var linksWithWork = Deque<HostLink>()
+    /// Bytes that came with SYNs and wait for their handshakes.
+    var earlyBytes = 0
+    private let defaults: SharedConfiguration
     /// What happened to segments without a connection.
     public internal(set) var statistics = HostStatistics()
 
     /// A host whose secrets (sequence numbers, ports) derive from `seed`.
     public init(configuration: HostConfiguration, seed: UInt64) {
         self.configuration = configuration
+        defaults = SharedConfiguration(configuration.connection)
         secrets = Secrets(seed: seed)
         table = ConnectionTable(key: secrets.tableKey)
         ephemeralPorts = EphemeralPorts(range: configuration.ephemeralPorts)
@@ -76,7 +80,7 @@ public final class Host {
         if let bound, bound.port != 0 {
             let address = bound.address.isUnspecified ? localAddress : bound.address
             tuple = FourTuple(local: Endpoint(address, bound.port), remote: remote)
-            guard table[tuple] == nil else { throw .addressInUse }
+            guard isFree(tuple, at: now) else { throw .addressInUse }
         } else {
             let address = bound.flatMap { $0.address.isUnspecified ? nil : $0.address } ?? localAddress
             let port = ephemeralPorts.choose(
@@ -84,7 +88,7 @@ public final class Host {
                 slot: secrets.portOffset(local: address, remote: remote, salt: 2)
             ) { port in
                 let local = Endpoint(address, port)
-                return table[FourTuple(local: local, remote: remote)] == nil && !reservations.isTaken(local)
+                return isFree(FourTuple(local: local, remote: remote), at: now) && !reservations.isTaken(local)
                     && listeners[local] == nil
             }
             guard let port else { throw .noPortLeft }
@@ -92,7 +96,8 @@ public final class Host {
         }
         let connection = Connection(
             tuple: tuple, iss: initialSequenceNumber(for: tuple, at: now),
-            configuration: own ?? configuration.connection, pool: pool)
+            timestampOffset: secrets.timestampOffset(for: tuple),
+            configuration: own.map { SharedConfiguration($0) } ?? defaults, pool: pool)
         connection.eventMask = eventMask
         table.set(connection, for: tuple)
         connection.openActively(at: now)
@@ -109,7 +114,8 @@ public final class Host {
         on local: Endpoint, backlog: Int, configuration own: ConnectionConfiguration? = nil
     ) throws(ConnectionError) -> Listener {
         guard listeners[local] == nil else { throw .addressInUse }
-        let listener = Listener(local: local, backlog: backlog, configuration: own ?? configuration.connection)
+        let listener = Listener(
+            local: local, backlog: backlog, configuration: own.map { SharedConfiguration($0) } ?? defaults)
         listeners[local] = listener
         return listener
     }
@@ -162,6 +168,13 @@ public final class Host {
             return local?.port == endpoint.port
                 && (endpoint.address.isUnspecified || local?.address == endpoint.address)
         }
+    }
+
+    /// True if an active OPEN may take these ends: nobody has them, or only an old connection in TIME-WAIT that need not
+    /// be waited for.
+    private func isFree(_ tuple: FourTuple, at now: Instant) -> Bool {
+        guard let entry = table[tuple] else { return true }
+        return (entry as? TimeWaitRecord)?.mayBeReused(at: now) ?? false
     }
 
     static func tuple(of entry: AnyObject) -> FourTuple? {
@@ -231,6 +244,26 @@ public final class Host {
     public func setNoDelay(_ connection: Connection, _ noDelay: Bool, at now: Instant) {
         connection.setNoDelay(noDelay)
         touch(connection, at: now)
+    }
+
+    /// Keepalive; see `Connection.setKeepAlive`.
+    public func setKeepAlive(
+        _ connection: Connection, _ on: Bool, idle: TimeInterval, interval: TimeInterval, probes: Int, at now: Instant
+    ) {
+        connection.setKeepAlive(on, idle: idle, interval: interval, probes: probes, at: now)
+        touch(connection, at: now)
+    }
+
+    /// The user timeout; nil: none.
+    public func setUserTimeout(_ connection: Connection, _ limit: TimeInterval?) { connection.setUserTimeout(limit) }
+
+    /// SEND with the urgent flag; see `Connection.sendUrgent`.
+    public func sendUrgent(
+        _ connection: Connection, _ bytes: UnsafeRawBufferPointer, at now: Instant
+    ) throws(ConnectionError) -> Int {
+        let n = try connection.sendUrgent(bytes, at: now)
+        touch(connection, at: now)
+        return n
     }
 
     // MARK: Parts

@@ -203,7 +203,8 @@ extension Host {
 extension Connection {
     /// True if a poll for a transmission might yield one.
     var mayHaveOutput: Bool {
-        pendingReset != nil || synPending || probePending || recovery.lost != nil || ackPolicy.urgency == .now
+        pendingReset != nil || synPending || probePending || keepAlivePending || recovery.lost != nil
+            || ackPolicy.urgency == .now
             || (state.isSynchronized && sendBuffer.end > tcb.send.nxt) || (finQueued && !finWasSent)
     }
 }

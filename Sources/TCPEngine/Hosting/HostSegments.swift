@@ -59,12 +59,29 @@ extension Host {
         }
         let halfOpen = HalfOpen(
             tuple: tuple, link: link.id, listener: listener, iss: initialSequenceNumber(for: tuple, at: now),
-            syn: header, at: now)
+            timestampOffset: secrets.timestampOffset(for: tuple), syn: header,
+            text: earlyText(header, payload, for: listener), at: now)
         listener.halfOpenCount += 1
         table.set(halfOpen, for: tuple)
         deadlines.add(halfOpen, at: halfOpen.deadline.nanoseconds)
-        reply(halfOpen.synAck(effective(link.properties)), tuple: tuple, link: link)
+        reply(halfOpen.synAck(effective(link.properties), at: now), tuple: tuple, link: link)
     }
+
+    /// What came with a SYN, if there is room for it: at most what the window of the SYN-ACK allows, and little for all
+    /// listeners' half-open connections together. What is not kept comes again.
+    private func earlyText(
+        _ syn: SegmentHeader, _ payload: UnsafeRawBufferPointer, for listener: Listener
+    ) -> EarlyText? {
+        let hasFin = syn.controlBits.contains(.fin)
+        guard payload.count > 0 || hasFin, earlyBytes + payload.count <= Self.earlyLimit,
+            payload.count <= min(listener.configuration.receiveBufferSize, 65_535)
+        else { return nil }
+        earlyBytes += payload.count
+        return EarlyText(Array(payload), hasFin: hasFin)
+    }
+
+    /// Bytes that came with SYNs and may wait for their handshakes.
+    private static var earlyLimit: Int { 1 << 20 }
 
     /// RFC 9293 3.10.7.1: whatever is not a reset is answered with one.
     private func answerStranger(
@@ -111,7 +128,7 @@ extension Host {
                 arrivesForListener(header, payload: payload, tuple: halfOpen.tuple, link: link, at: now)
             } else if header.sequenceNumber == halfOpen.irs {
                 halfOpen.retransmissions = max(halfOpen.retransmissions, 1)
-                reply(halfOpen.synAck(effective(link.properties)), tuple: halfOpen.tuple, link: link)
+                reply(halfOpen.synAck(effective(link.properties), at: now), tuple: halfOpen.tuple, link: link)
             }
             return
         }
@@ -123,7 +140,7 @@ extension Host {
         }
         let window = UInt32(min(listener.configuration.receiveBufferSize, 65_535))
         guard SequenceRange(start: next, length: max(window, 1)).contains(header.sequenceNumber) else {
-            reply(halfOpen.synAck(effective(link.properties)), tuple: halfOpen.tuple, link: link)
+            reply(halfOpen.synAck(effective(link.properties), at: now), tuple: halfOpen.tuple, link: link)
             return
         }
         // Linux: the final ACK is ignored while the accept queue is full; the SYN-ACK's timer tries again.
@@ -132,11 +149,13 @@ extension Host {
             return
         }
         listener.halfOpenCount -= 1
+        earlyBytes -= halfOpen.text?.bytes.count ?? 0
         let connection = Connection(
-            tuple: halfOpen.tuple, iss: halfOpen.iss, configuration: listener.configuration, pool: pool)
+            tuple: halfOpen.tuple, iss: halfOpen.iss, timestampOffset: halfOpen.timestampOffset,
+            configuration: listener.shared, pool: pool)
         connection.link = link
         connection.eventMask = listener.eventMask
-        connection.openPassively(halfOpen, link: effective(link.properties))
+        connection.openPassively(halfOpen, link: effective(link.properties), at: now)
         table.set(connection, for: halfOpen.tuple)
         connection.listener = listener
         connection.handle(header, payload: payload, at: now)
@@ -147,6 +166,7 @@ extension Host {
 
     private func remove(_ halfOpen: HalfOpen) {
         halfOpen.listener.halfOpenCount -= 1
+        earlyBytes -= halfOpen.text?.bytes.count ?? 0
         table.remove(halfOpen.tuple)
     }
 
@@ -164,7 +184,7 @@ extension Host {
         let wait = min(configuration.initialRTO * (1 << Int64(halfOpen.retransmissions)), configuration.maximumRTO)
         halfOpen.deadline = now + wait
         deadlines.add(halfOpen, at: halfOpen.deadline.nanoseconds)
-        reply(halfOpen.synAck(effective(link.properties)), tuple: halfOpen.tuple, link: link)
+        reply(halfOpen.synAck(effective(link.properties), at: now), tuple: halfOpen.tuple, link: link)
     }
 
     private func arrivesInTimeWait(
@@ -174,8 +194,8 @@ extension Host {
         let bits = header.controlBits
         // RFC 1337: a reset does not end TIME-WAIT.
         if bits.contains(.rst) { return }
-        if bits.contains(.syn), !bits.contains(.ack), record.rcvNxt.isBefore(header.sequenceNumber) {
-            // RFC 9293 3.6.1, MAY-2: a new SYN beyond the old numbers begins a new connection.
+        if bits.contains(.syn), !bits.contains(.ack), record.isNewIncarnation(header) {
+            // RFC 9293 3.6.1, MAY-2, and RFC 6191.
             table.remove(record.tuple)
             arrivesForListener(header, payload: payload, tuple: record.tuple, link: link, at: now)
             return
@@ -186,7 +206,7 @@ extension Host {
         }
         // An ACK of just what we expect needs no answer; anything else gets one.
         if header.segmentLength(payloadCount: payload.count) == 0, header.sequenceNumber == record.rcvNxt { return }
-        reply(record.acknowledgment, tuple: record.tuple, link: link)
+        reply(record.acknowledgment(at: now), tuple: record.tuple, link: link)
     }
 
     /// A segment without a connection. In front of a link that takes no more it is dropped.

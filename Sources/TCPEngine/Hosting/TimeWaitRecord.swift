@@ -8,6 +8,9 @@ final class TimeWaitRecord {
     let rcvNxt: SequenceNumber
     let window: WindowField
     var link: LinkID
+    /// The clock and TS.Recent; `isOn` is false if the connection had no timestamps.
+    var timestamps: TimestampState
+    let enteredAt: Instant
     let lifetime: TimeInterval
     var deadline: Instant
 
@@ -17,14 +20,31 @@ final class TimeWaitRecord {
         rcvNxt = connection.tcb.receive.nxt.wrapped(from: connection.tcb.receive.irs)
         window = WindowSize(UInt32(clamping: connection.tcb.receive.wnd)).field(scaledBy: connection.tcb.receive.scale)
         self.link = link
+        timestamps = connection.timestamps
+        enteredAt = now
         lifetime = connection.maximumSegmentLifetime * 2
         deadline = now + lifetime
     }
 
+    /// True if a new connection from here may take these ports: with timestamps, a second suffices to tell the segments
+    /// of both apart (RFC 6191 2, and what Linux does with tcp_tw_reuse).
+    func mayBeReused(at now: Instant) -> Bool { timestamps.isOn && now - enteredAt >= .seconds(1) }
+
+    /// True if this SYN begins a new connection (RFC 6191 2): by its timestamp if both have one, else by its number.
+    func isNewIncarnation(_ syn: SegmentHeader) -> Bool {
+        if timestamps.isOn, let value = syn.options.timestamps?.value {
+            let difference = Int32(bitPattern: value &- timestamps.recent)
+            return difference > 0 || (difference == 0 && rcvNxt.isBefore(syn.sequenceNumber))
+        }
+        return rcvNxt.isBefore(syn.sequenceNumber)
+    }
+
     /// The ACK that answers a segment in TIME-WAIT.
-    var acknowledgment: SegmentHeader {
-        SegmentHeader(
+    func acknowledgment(at now: Instant) -> SegmentHeader {
+        var header = SegmentHeader(
             sourcePort: tuple.local.port, destinationPort: tuple.remote.port, sequenceNumber: sndNxt,
             acknowledgmentNumber: rcvNxt, controlBits: .ack, window: window)
+        if timestamps.isOn { header.options.timestamps = timestamps.option(at: now) }
+        return header
     }
 }

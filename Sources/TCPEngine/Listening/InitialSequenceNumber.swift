@@ -32,6 +32,15 @@ struct Secrets {
         return SequenceNumber(UInt32(truncatingIfNeeded: m &+ f))
     }
 
+    /// RFC 7323 5.4: the offset of the timestamp clock, the same for every incarnation of a connection, so that a new one
+    /// continues where the old one ended (RFC 6191).
+    func timestampOffset(for tuple: FourTuple) -> UInt32 {
+        UInt32(
+            truncatingIfNeeded: portHash.hash(
+                tuple.local.address.high, tuple.local.address.low, tuple.remote.address.high, tuple.remote.address.low,
+                UInt64(tuple.local.port) << 16 | UInt64(tuple.remote.port), 4))
+    }
+
     /// RFC 6056 3.3.4, the F and G of algorithm 4.
     func portOffset(local: IPAddress, remote: Endpoint, salt: UInt64) -> UInt64 {
         portHash.hash(local.high, local.low, remote.address.high, remote.address.low, UInt64(remote.port), salt)

@@ -9,30 +9,35 @@ final class HalfOpen {
     let listener: Listener
     let iss: SequenceNumber
     let irs: SequenceNumber
-    let peerMSS: UInt16?
-    let peerScale: UInt8?
+    /// What the SYN offered, and its window.
+    let offer: PeerOffer
     let peerWindow: WindowField
+    let timestampOffset: UInt32
+    /// What came with the SYN, if anything did.
+    let text: EarlyText?
     let sentAt: Instant
     var retransmissions = 0
     var deadline: Instant
 
     init(
-        tuple: FourTuple, link: LinkID, listener: Listener, iss: SequenceNumber, syn: SegmentHeader, at now: Instant
+        tuple: FourTuple, link: LinkID, listener: Listener, iss: SequenceNumber, timestampOffset: UInt32,
+        syn: SegmentHeader, text: EarlyText?, at now: Instant
     ) {
         self.tuple = tuple
         self.link = link
         self.listener = listener
         self.iss = iss
         irs = syn.sequenceNumber
-        peerMSS = syn.options.maximumSegmentSize
-        peerScale = syn.options.windowScale
+        offer = PeerOffer(syn.options)
+        self.timestampOffset = timestampOffset
+        self.text = text
         peerWindow = syn.window
         sentAt = now
         deadline = now + listener.configuration.initialRTO
     }
 
     /// The SYN-ACK of this record.
-    func synAck(_ link: LinkProperties) -> SegmentHeader {
+    func synAck(_ link: LinkProperties, at now: Instant) -> SegmentHeader {
         var header = SegmentHeader(
             sourcePort: tuple.local.port, destinationPort: tuple.remote.port, sequenceNumber: iss,
             acknowledgmentNumber: irs + 1, controlBits: [.syn, .ack],
@@ -40,10 +45,27 @@ final class HalfOpen {
         header.options.maximumSegmentSize = UInt16(
             clamping: Connection.announcedMSS(link, listener.configuration))
         // RFC 7323 2.2: only if the SYN had it.
-        if peerScale != nil, listener.configuration.windowScaling {
+        if offer.windowScale != nil, listener.configuration.windowScaling {
             header.options.windowScale = listener.configuration.windowScale.shift
         }
+        // RFC 7323 3.2 and RFC 2018 2: likewise.
+        if let value = offer.timestamp, listener.configuration.timestamps {
+            header.options.timestamps = Timestamps(
+                value: TimestampState.value(at: now, offset: timestampOffset), echoReply: value)
+        }
+        header.options.sackPermitted = offer.selectiveAcks && listener.configuration.selectiveAcks
         return header
+    }
+}
+
+/// Data and FIN that came with a SYN (RFC 9293 3.10.7.2).
+final class EarlyText {
+    let bytes: [UInt8]
+    let hasFin: Bool
+
+    init(_ bytes: [UInt8], hasFin: Bool) {
+        self.bytes = bytes
+        self.hasFin = hasFin
     }
 }
 
@@ -60,15 +82,16 @@ public final class Listener {
     /// For whoever owns the listener.
     public var userData: AnyObject?
 
-    let configuration: ConnectionConfiguration
+    let shared: SharedConfiguration
+    var configuration: ConnectionConfiguration { shared.values }
     var acceptQueue = Deque<Connection>()
     var halfOpenCount = 0
     var isClosed = false
 
-    init(local: Endpoint, backlog: Int, configuration: ConnectionConfiguration) {
+    init(local: Endpoint, backlog: Int, configuration: SharedConfiguration) {
         self.local = local
         self.backlog = min(max(backlog, 1), 4096)
-        self.configuration = configuration.clamped
+        shared = configuration
     }
 
     /// Connections that wait to be accepted.

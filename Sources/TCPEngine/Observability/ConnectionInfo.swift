@@ -11,6 +11,8 @@ struct ConnectionStatistics {
     var bytesRetransmitted: UInt64 = 0
     var duplicateBytesReceived: UInt64 = 0
     var droppedSegments: UInt64 = 0
+    /// Those of them that were dropped for their timestamp (PAWS).
+    var staleSegments: UInt64 = 0
 }
 
 /// The state of a connection as STATUS gives it. Sizes in bytes.
@@ -42,6 +44,10 @@ public struct ConnectionInfo: Sendable {
     public let segmentsRetransmitted, bytesRetransmitted: UInt64
     /// Segments that were dropped as unacceptable.
     public let segmentsDropped: UInt64
+    /// Those of them that carried an old timestamp (RFC 7323 5).
+    public let segmentsStale: UInt64
+    /// Which options both ends agreed on.
+    public let usesTimestamps, usesSelectiveAcks, usesWindowScaling: Bool
     /// Why nothing was sent when last asked.
     public let holdReason: HoldReason
 }
@@ -60,7 +66,9 @@ extension Connection {
             segmentsSent: statistics.segmentsSent, segmentsReceived: statistics.segmentsReceived,
             bytesSent: statistics.bytesSent, bytesReceived: statistics.bytesReceived,
             segmentsRetransmitted: statistics.segmentsRetransmitted, bytesRetransmitted: statistics.bytesRetransmitted,
-            segmentsDropped: statistics.droppedSegments, holdReason: holdReason)
+            segmentsDropped: statistics.droppedSegments, segmentsStale: statistics.staleSegments,
+            usesTimestamps: timestamps.isOn, usesSelectiveAcks: selectiveAcks, usesWindowScaling: scalesWindows,
+            holdReason: holdReason)
     }
 }
 

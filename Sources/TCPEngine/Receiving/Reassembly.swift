@@ -10,7 +10,16 @@ final class Reassembly {
         var end: StreamOffset { start + range.count }
     }
 
+    /// A contiguous run of blocks, and when it last grew.
+    private struct Run {
+        var range: Range<StreamOffset>
+        var grownAt: UInt64
+    }
+
     private(set) var blocks: [Block] = []
+    /// What lies between the holes, in order.
+    private var runs: [Run] = []
+    private var growths: UInt64 = 0
     private let limit: Int
 
     /// Holds at most `limit` blocks; what would need more is dropped, and the peer sends it again.
@@ -20,17 +29,59 @@ final class Reassembly {
     /// Bytes held.
     var count: Int { blocks.reduce(0) { $0 + $1.range.count } }
 
+    /// How many runs there are.
+    var runCount: Int { runs.count }
+
+    /// The runs that grew most recently, newest first (RFC 2018 4), at most `limit`.
+    func forEachRecent(_ limit: Int, _ body: (Range<StreamOffset>) -> Void) {
+        var before = UInt64.max
+        for _ in 0..<max(0, min(limit, runs.count)) {
+            var newest: Run?
+            for run in runs where run.grownAt < before && run.grownAt > newest?.grownAt ?? 0 { newest = run }
+            guard let newest else { return }
+            body(newest.range)
+            before = newest.grownAt
+        }
+    }
+
+    /// The part of [start, end) that is held already, if it is one piece: for a duplicate's report (RFC 2883).
+    func firstHeld(from start: StreamOffset, to end: StreamOffset) -> Range<StreamOffset>? {
+        for run in runs where run.range.upperBound > start && run.range.lowerBound < end {
+            return max(start, run.range.lowerBound)..<min(end, run.range.upperBound)
+        }
+        return nil
+    }
+
+    /// [start, end) is held now, or was: its run becomes the newest.
+    private func grow(_ start: StreamOffset, _ end: StreamOffset) {
+        growths += 1
+        var merged = start..<end
+        var first = 0
+        while first < runs.count, runs[first].range.upperBound < start { first += 1 }
+        var last = first
+        while last < runs.count, runs[last].range.lowerBound <= end {
+            merged =
+                min(
+                    merged.lowerBound, runs[last].range.lowerBound)..<max(
+                    merged.upperBound, runs[last].range.upperBound)
+            last += 1
+        }
+        runs.replaceSubrange(first..<last, with: CollectionOfOne(Run(range: merged, grownAt: growths)))
+    }
+
     /// Adds `bytes` that begin at `start`, except what is held already.
     func insert(_ bytes: UnsafeRawBufferPointer, at start: StreamOffset) {
         guard bytes.count > 0 else { return }
         var position = start
         let end = start + bytes.count
+        defer { if position > start { grow(start, min(position, end)) } }
         var index = firstBlock(endingAfter: start)
         while position < end {
             let gapEnd = index < blocks.count ? min(blocks[index].start, end) : end
             if position < gapEnd {
                 let piece = UnsafeRawBufferPointer(rebasing: bytes[(position - start)..<(gapEnd - start)])
                 guard add(piece, at: position, before: &index) else { return }
+                position = gapEnd
             }
             guard index < blocks.count else { return }
             position = max(position, blocks[index].end)
@@ -51,6 +102,13 @@ final class Reassembly {
             position = block.end
         }
         blocks.removeFirst(taken)
+        while let first = runs.first, first.range.lowerBound < position {
+            if first.range.upperBound <= position {
+                runs.removeFirst()
+            } else {
+                runs[0].range = position..<first.range.upperBound
+            }
+        }
         return position
     }
 
@@ -78,7 +136,8 @@ final class Reassembly {
             }
         }
         guard blocks.count < limit else { return false }
-        let chunk = Chunk(capacity: max(piece.count, 2048))
+        // Small pieces get small chunks, so that the number of blocks bounds the memory as well.
+        let chunk = Chunk(capacity: piece.count < 512 ? 512 : max(piece.count, 2048))
         chunk.base.copyMemory(from: source, byteCount: piece.count)
         blocks.insert(Block(start: position, range: ChunkRange(chunk, offset: 0, count: piece.count)), at: index)
         index += 1

@@ -28,6 +28,9 @@ struct NewRenoRecovery {
     /// What is to be retransmitted, oldest first.
     var lost: Range<StreamOffset>? { next < lostEnd ? next..<lostEnd : nil }
 
+    /// RFC 3042: the first two duplicate ACKs let a segment each beyond the congestion window.
+    func limitedTransmit(segmentSize: Int) -> Int { phase == .open ? min(duplicateAcks, 2) * segmentSize : 0 }
+
     /// Bytes believed to be in the network.
     func inFlight(una: StreamOffset, nxt: StreamOffset) -> Int {
         max(0, (nxt - una) - departed - max(0, lostEnd - next))

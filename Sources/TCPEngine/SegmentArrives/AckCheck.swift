@@ -22,14 +22,15 @@ extension Connection {
         // RFC 9293 3.10.7.4: an ACK of what was never sent is answered and dropped.
         guard ack - tcb.send.nxt <= 0 else { return .acknowledge }
         // RFC 5961 5.2: an ACK older than the largest window is not the peer's.
-        guard fromUna >= -max(Int(tcb.send.maximumWindow), 65_535) else { return .acknowledge }
+        guard fromUna >= -Int(tcb.send.maximumWindow) else { return .acknowledge }
 
         unansweredProbes = 0
         let oldWindow = tcb.send.wnd
         let newWindow = segment.header.window.scaled(by: tcb.send.scale).bytes
         let isWindowUpdate = newWindow != oldWindow
         if fromUna > 0 {
-            acknowledged(upTo: ack, at: now)
+            acknowledged(
+                upTo: ack, echo: timestamps.isOn ? segment.header.options.timestamps?.echoReply : nil, at: now)
         } else if fromUna == 0, segment.length == 0, !isWindowUpdate, tcb.send.nxt > tcb.send.una, oldWindow > 0 {
             // RFC 5681 2: a duplicate acknowledgment.
             if case .lossDetected = recovery.duplicateAck(
@@ -55,11 +56,13 @@ extension Connection {
     }
 
     /// SND.UNA advances to `ack`.
-    private func acknowledged(upTo ack: StreamOffset, at now: Instant) {
+    private func acknowledged(upTo ack: StreamOffset, echo: UInt32?, at now: Instant) {
         let bytes = ack - tcb.send.una
         let flight = inFlight
         let sentAt = retransmissionQueue.acknowledge(upTo: ack)
-        let roundTripSample = sentAt.map { now - $0 }
+        // RFC 7323 4.1: an echoed timestamp tells the round trip of what was sent twice, too.
+        let roundTripSample = sentAt.map { now - $0 } ?? echo.flatMap { timestamps.roundTrip(echo: $0, at: now) }
+        progressAt = now
         if let roundTripSample { roundTrip.sample(roundTripSample) } else { roundTrip.endBackoff() }
         let wasRecovering = recovery.phase == .fastRecovery
         tcb.send.una = ack
@@ -78,8 +81,9 @@ extension Connection {
             timers.cancel(.retransmission)
             timers.cancel(.persist)
         } else if !timers.isArmed(.persist) {
-            timers.arm(.retransmission, at: now + roundTrip.timeout)
+            armRetransmission(at: now)
         }
+        if let end = sendUrgent, ack >= end { sendUrgent = nil }
         if wantsWritable, sendSpace >= max(1, configuration.sendBufferSize / 3) {
             wantsWritable = false
             emit(.writable)
@@ -109,7 +113,10 @@ extension Connection {
             // From here the persist timer rules (RFC 9293 3.8.6.1); a closed window is not a sign of loss.
             let hasMore = outstanding || sendBuffer.end > tcb.send.nxt || (finQueued && !finWasSent)
             timers.cancel(.retransmission)
-            if hasMore, !timers.isArmed(.persist) { timers.arm(.persist, at: now + roundTrip.timeout) }
+            if hasMore, !timers.isArmed(.persist) {
+                progressAt = now
+                armPersist(at: now)
+            }
         } else if old == 0 || timers.isArmed(.persist) {
             timers.cancel(.persist)
             probePending = false
@@ -117,7 +124,7 @@ extension Connection {
             if outstanding {
                 // What was sent into the closed window is gone.
                 if old == 0 { recovery.markLost(una: tcb.send.una, nxt: tcb.send.nxt) }
-                timers.arm(.retransmission, at: now + roundTrip.timeout)
+                armRetransmission(at: now)
             }
         }
     }

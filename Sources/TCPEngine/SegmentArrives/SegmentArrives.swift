@@ -30,6 +30,7 @@ extension Connection {
     /// SEGMENT ARRIVES (RFC 9293 3.10.7). The payload is borrowed for the call.
     public func handle(_ header: SegmentHeader, payload: UnsafeRawBufferPointer, at now: Instant) {
         statistics.segmentsReceived += 1
+        lastReceived = now
         switch state {
         case .closed, .listen:
             return
@@ -48,10 +49,11 @@ extension Connection {
     /// RFC 9293 3.10.7.4: first to eighth, in this order.
     private func arrivesSynchronized(_ segment: ArrivingSegment, at now: Instant) {
         func proceed(_ disposition: Disposition) -> Bool { self.proceed(disposition, segment, at: now) }
-        guard proceed(checkSequence(segment, at: now)), proceed(checkReset(segment)), proceed(checkSyn(segment)),
+        guard proceed(checkTimestamp(segment, at: now)), proceed(checkSequence(segment, at: now)),
+            proceed(checkReset(segment)), proceed(checkSyn(segment)),
             proceed(checkAck(segment, at: now)), state != .closed
         else { return }
-        // Sixth, the URG bit: urgent data is part of the stream (RFC 6093); its pointer is not used.
+        checkUrgent(segment)
         checkText(segment, at: now)
         checkFin(at: now)
     }
@@ -67,13 +69,25 @@ extension Connection {
             // RFC 5961 7: answers to what carries nothing are limited, or two hosts that each find the other's ACK out
             // of their windows would answer each other for ever.
             // Deviation: segments with data or FIN are not limited, or a lost window update would stall the peer.
-            if segment.payload.count == 0, !segment.bits.contains(.fin) {
+            let carriesNothing = segment.payload.count == 0 && !segment.bits.contains(.fin)
+            if carriesNothing || !segment.bits.isDisjoint(with: [.syn, .rst]) {
                 if let last = lastChallenge, now - last < Self.challengeInterval { return false }
                 lastChallenge = now
             }
             ackPolicy.demandNow()
             return false
         }
+    }
+
+    /// Before the first (RFC 7323 5.3): a segment with an older timestamp than seen is an old duplicate.
+    /// Deviation: one that lacks the option is taken, as Linux does; some peers forget it in places.
+    private func checkTimestamp(_ segment: ArrivingSegment, at now: Instant) -> Disposition {
+        guard timestamps.isOn, let value = segment.header.options.timestamps?.value else { return .proceed }
+        // (R1): resets are not tested.
+        guard !segment.bits.contains(.rst), timestamps.isStale(value, at: now) else { return .proceed }
+        statistics.staleSegments += 1
+        noteDuplicate(from: segment.dataStart, to: min(segment.finPosition, tcb.receive.nxt))
+        return .acknowledge
     }
 
     /// How often a segment without data that is not acceptable is answered at most.
@@ -92,13 +106,24 @@ extension Connection {
             // (RFC 9293 3.10.7.4: "special allowance should be made to accept valid ACKs, URGs, and RSTs").
             acceptable = fromNext + length > 0 && (fromNext < window || fromNext == 0)
         }
-        if acceptable { return .proceed }
+        if acceptable {
+            // RFC 7323 5.3 (R3).
+            if timestamps.isOn, let value = segment.header.options.timestamps?.value {
+                timestamps.segmentAccepted(value, start: segment.start, at: now)
+            }
+            return .proceed
+        }
+        if state == .synReceived, segment.start == .zero, segment.bits.contains(.syn) {
+            // RFC 9293 3.5, figure 8: simultaneous open. The SYN lies left of the window, its ACK counts.
+            return .proceed
+        }
         if segment.bits.contains(.rst) { return .drop }
         if state == .timeWait, segment.bits.contains(.fin) {
             // RFC 9293 3.10.7.4, eighth: a retransmitted FIN restarts the 2 MSL.
             enterTimeWait(at: now)
         }
         // An old duplicate may still acknowledge something new; RFC 9293 3.10.7.4 asks only for the answer.
+        noteDuplicate(from: segment.dataStart, to: min(segment.finPosition, tcb.receive.nxt))
         return .acknowledge
     }
 

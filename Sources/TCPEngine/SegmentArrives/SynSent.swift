@@ -29,14 +29,18 @@ extension Connection {
         tcb.receive.irs = header.sequenceNumber
         tcb.receive.nxt = StreamOffset(1)
         tcb.receive.edge = StreamOffset(1) + min(configuration.receiveBufferSize, 65_535)
-        negotiate(mss: header.options.maximumSegmentSize, windowScale: header.options.windowScale)
+        negotiate(PeerOffer(header.options), at: now)
+        timestamps.lastAckSent = tcb.receive.nxt
         // RFC 7323 2.2: the window of a SYN is not scaled.
         updateSendWindow(header.window.scaled(by: .none).bytes)
         tcb.send.wl1 = header.sequenceNumber
         guard acknowledgesSyn else {
-            // Simultaneous open: our SYN crossed the peer's.
+            // Simultaneous open: our SYN crossed the peer's. What came with it waits (RFC 9293 3.10.7.3).
             synPending = true
             transition(to: .synReceived)
+            let fits = min(payload.count, tcb.receive.wnd)
+            if fits > 0 { keep(UnsafeRawBufferPointer(rebasing: payload[..<fits]), at: tcb.receive.nxt) }
+            if bits.contains(.fin) { noteFin(at: tcb.receive.nxt + payload.count) }
             return
         }
         tcb.send.una = StreamOffset(1)
@@ -56,6 +60,8 @@ extension Connection {
         timeoutCount = 0
         transition(to: .established)
         emit(.established)
+        armKeepAlive(at: now)
+        takeKept()
         if finQueued { transition(to: .finWait1) }
     }
 

@@ -18,7 +18,10 @@ extension Connection {
         let skip = max(0, next - segment.dataStart)
         let room = limit - (segment.dataStart + skip)
         let count = min(segment.payload.count - skip, room)
-        if skip > 0 { statistics.duplicateBytesReceived += UInt64(min(skip, segment.payload.count)) }
+        if skip > 0 {
+            statistics.duplicateBytesReceived += UInt64(min(skip, segment.payload.count))
+            noteDuplicate(from: segment.dataStart, to: min(segment.finPosition, next))
+        }
         guard count > 0 else {
             // Nothing new, or nothing that fits: the peer needs to hear where we are.
             ackPolicy.demandNow()
@@ -40,10 +43,23 @@ extension Connection {
     }
 
     /// Out of order: keep it, and tell the peer at once where the hole is (RFC 5681 3.2).
-    private func keep(_ bytes: UnsafeRawBufferPointer, at position: StreamOffset) {
-        if reassembly == nil { reassembly = Reassembly(limit: max(64, configuration.receiveBufferSize / 256)) }
-        reassembly?.insert(bytes, at: position)
+    func keep(_ bytes: UnsafeRawBufferPointer, at position: StreamOffset) {
+        let kept = reassembly ?? Reassembly(limit: max(64, configuration.receiveBufferSize / 256))
+        reassembly = kept
+        if let held = kept.firstHeld(from: position, to: position + bytes.count) {
+            noteDuplicate(from: held.lowerBound, to: held.upperBound)
+        }
+        kept.insert(bytes, at: position)
         ackPolicy.demandNow()
+        if kept.isEmpty { reassembly = nil }
+    }
+
+    /// Delivers what came with the SYN, now that the connection is up.
+    func takeKept() {
+        guard reassembly != nil else { return }
+        let before = tcb.receive.nxt
+        takeReassembled()
+        if tcb.receive.nxt > before { emitReadable() }
     }
 
     private func deliver(_ bytes: UnsafeRawBufferPointer, pushed: Bool) {
@@ -51,21 +67,25 @@ extension Connection {
         tcb.receive.nxt = tcb.receive.nxt + bytes.count
         statistics.bytesReceived += UInt64(bytes.count)
         ackPolicy.received(bytes.count, pushed: pushed)
-        if let reassembly {
-            let before = tcb.receive.nxt
-            tcb.receive.nxt = reassembly.take(at: before) { [receivingShutDown] range in
-                if !receivingShutDown { receiveBuffer.append(range) }
-            }
-            statistics.bytesReceived += UInt64(tcb.receive.nxt - before)
-            // RFC 5681 4.2: a filled hole is acknowledged at once.
-            ackPolicy.demandNow()
-            if reassembly.isEmpty { self.reassembly = nil }
-        }
+        takeReassembled()
         if receivingShutDown { considerWindowUpdate() } else { emitReadable() }
     }
 
+    /// Moves what continues the stream from the reassembly to the receive buffer.
+    private func takeReassembled() {
+        guard let reassembly else { return }
+        let before = tcb.receive.nxt
+        tcb.receive.nxt = reassembly.take(at: before) { [receivingShutDown] range in
+            if !receivingShutDown { receiveBuffer.append(range) }
+        }
+        statistics.bytesReceived += UInt64(tcb.receive.nxt - before)
+        // RFC 5681 4.2: a filled hole is acknowledged at once.
+        ackPolicy.demandNow()
+        if reassembly.isEmpty { self.reassembly = nil }
+    }
+
     /// The peer's stream ends here. The first FIN counts; one that contradicts what was received is ignored.
-    private func noteFin(at position: StreamOffset) {
+    func noteFin(at position: StreamOffset) {
         guard peerFinPosition == nil, position >= tcb.receive.nxt, position - tcb.receive.edge <= 0 else { return }
         if let last = reassembly?.blocks.last, last.end > position { return }
         peerFinPosition = position

@@ -14,6 +14,7 @@ extension Connection {
                 finish(nil)
             case .timeWait:
                 finish(nil)
+            case .keepAlive: keepAliveTimedOut(at: now)
             }
         }
     }
@@ -25,7 +26,7 @@ extension Connection {
             ? configuration.synRetries
             : state == .synReceived
                 ? configuration.synAckRetries : configuration.dataRetries
-        guard timeoutCount < limit else {
+        guard timeoutCount < limit, !userTimeoutIsOver(at: now) else {
             // RFC 9293 3.8.3, R2: give up. The peer may live on: it hears of it.
             if state.isSynchronized { sendReset() }
             finish(.timedOut)
@@ -37,14 +38,14 @@ extension Connection {
         case .synSent, .synReceived:
             synPending = true
             handshakeRetransmitted = true
-            timers.arm(.retransmission, at: now + roundTrip.timeout)
+            armRetransmission(at: now)
         case .established, .closeWait, .finWait1, .closing, .lastAck:
             let flight = inFlight
             congestion.update { [tcb, timeoutCount] in
                 $0.timedOut(inFlight: flight, segmentSize: tcb.sendMSS, first: timeoutCount == 1, at: now)
             }
             recovery.timedOut(una: tcb.send.una, nxt: tcb.send.nxt)
-            timers.arm(.retransmission, at: now + roundTrip.timeout)
+            armRetransmission(at: now)
         case .closed, .listen, .finWait2, .timeWait:
             break
         }
@@ -53,7 +54,7 @@ extension Connection {
     /// RFC 9293 3.8.6.1: probe, with growing intervals. A peer that answers keeps the connection alive however long its
     /// window stays closed; one that is silent is given up like one that acknowledges nothing.
     private func persistTimedOut(at now: Instant) {
-        guard unansweredProbes <= configuration.dataRetries else {
+        guard unansweredProbes <= configuration.dataRetries, !userTimeoutIsOver(at: now) else {
             sendReset()
             finish(.timedOut)
             return
@@ -61,6 +62,26 @@ extension Connection {
         unansweredProbes += 1
         roundTrip.backOff()
         probePending = true
-        timers.arm(.persist, at: now + roundTrip.timeout)
+        armPersist(at: now)
+    }
+
+    /// RFC 9293 3.10.8: the user timeout counts from the last progress.
+    private func userTimeoutIsOver(at now: Instant) -> Bool {
+        configuration.userTimeout.map { now - progressAt >= $0 } ?? false
+    }
+
+    /// Arms the retransmission timer, no later than the user timeout.
+    func armRetransmission(at now: Instant) {
+        timers.arm(.retransmission, at: boundByUserTimeout(now + roundTrip.timeout, at: now))
+    }
+
+    /// Arms the persist timer, no later than the user timeout.
+    func armPersist(at now: Instant) {
+        timers.arm(.persist, at: boundByUserTimeout(now + roundTrip.timeout, at: now))
+    }
+
+    private func boundByUserTimeout(_ deadline: Instant, at now: Instant) -> Instant {
+        guard let limit = configuration.userTimeout else { return deadline }
+        return max(now, min(deadline, progressAt + limit))
     }
 }

@@ -8,11 +8,12 @@ enum Timer: Int, CaseIterable {
     case delayedAck = 2
     case finWait2 = 3
     case timeWait = 4
+    case keepAlive = 5
 }
 
 /// Deadlines by timer.
 struct TimerTable {
-    private var deadlines = InlineArray<5, Int64>(repeating: .max)
+    private var deadlines = InlineArray<6, Int64>(repeating: .max)
     /// The earliest deadline, kept as deadlines change.
     private(set) var nextNanoseconds: Int64 = .max
 
@@ -54,7 +55,7 @@ struct TimerTable {
 
     private mutating func refresh() {
         var earliest = Int64.max
-        for i in 0..<5 { earliest = min(earliest, deadlines[i]) }
+        for i in 0..<6 { earliest = min(earliest, deadlines[i]) }
         nextNanoseconds = earliest
     }
 }

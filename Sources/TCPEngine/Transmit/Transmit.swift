@@ -22,8 +22,13 @@ extension Connection {
             holdReason = .state
             return nil
         case .established, .closeWait, .finWait1, .closing, .lastAck:
-            if let t = retransmission(at: now) ?? probe(at: now) ?? newData(at: now) { return t }
-        case .finWait2, .timeWait:
+            if let t = retransmission(at: now) ?? probe(at: now) ?? newData(at: now) ?? keepAliveProbe(at: now) {
+                return t
+            }
+        case .finWait2:
+            holdReason = .nothingToSend
+            if let t = keepAliveProbe(at: now) { return t }
+        case .timeWait:
             holdReason = .nothingToSend
         }
         return ackPolicy.urgency == .now ? acknowledgment(at: now) : nil
@@ -37,6 +42,10 @@ extension Connection {
         header.options.maximumSegmentSize = UInt16(clamping: tcb.receiveMSS)
         if state == .synSent {
             if configuration.windowScaling { header.options.windowScale = configuration.windowScale.shift }
+            if configuration.timestamps {
+                header.options.timestamps = Timestamps(value: timestamps.value(at: now), echoReply: 0)
+            }
+            header.options.sackPermitted = configuration.selectiveAcks
         } else {
             header.controlBits.insert(.ack)
             header.acknowledgmentNumber = tcb.receive.nxt.wrapped(from: tcb.receive.irs)
@@ -44,6 +53,8 @@ extension Connection {
             if scalesWindows {
                 header.options.windowScale = configuration.windowScale.shift
             }
+            if timestamps.isOn { header.options.timestamps = timestamps.option(at: now) }
+            header.options.sackPermitted = selectiveAcks
         }
         // RFC 7323 2.2: the window of a SYN is never scaled.
         let window = min(configuration.receiveBufferSize, 65_535)
@@ -57,7 +68,8 @@ extension Connection {
             handshakeRetransmitted = true
             statistics.segmentsRetransmitted += 1
         }
-        timers.arm(.retransmission, at: now + roundTrip.timeout)
+        if timeoutCount == 0 { progressAt = now }
+        armRetransmission(at: now)
         statistics.segmentsSent += 1
         return Transmission(header: header)
     }
@@ -70,10 +82,10 @@ extension Connection {
             return nil
         }
         // A retransmission is one segment at most, so that the window is asked for each.
-        let length = min(lost.upperBound - lost.lowerBound, tcb.sendMSS)
+        let length = min(lost.upperBound - lost.lowerBound, dataSize)
         let transmission = segments(from: lost.lowerBound, length: length, at: now, again: true)
         recovery.retransmitted(upTo: lost.lowerBound + length)
-        if !timers.isArmed(.retransmission) { timers.arm(.retransmission, at: now + roundTrip.timeout) }
+        if !timers.isArmed(.retransmission) { armRetransmission(at: now) }
         return transmission
     }
 
@@ -84,7 +96,7 @@ extension Connection {
         let end = finQueued ? finPosition + 1 : sendBuffer.end
         guard tcb.send.una < end else { return nil }
         // A window that is merely too small for comfort is filled; a closed one is probed with one byte.
-        let length = max(1, min(Int(tcb.send.wnd), end - tcb.send.una, tcb.sendMSS))
+        let length = max(1, min(Int(tcb.send.wnd), end - tcb.send.una, dataSize))
         let again = tcb.send.nxt > tcb.send.una
         return segments(from: tcb.send.una, length: length, at: now, again: again)
     }
@@ -93,19 +105,23 @@ extension Connection {
         guard recovery.lost == nil || recovery.phase != .timeout else { return nil }
         let unsent = max(0, sendBuffer.end - tcb.send.nxt)
         let flight = inFlight
-        let room = congestion.window - flight
+        let segmentSize = dataSize
+        if flight == 0, unsent > 0, now - lastSent > roundTrip.base, tcb.send.nxt > StreamOffset(1) {
+            congestion.update { $0.restartedAfterIdle() }
+        }
+        let room = congestion.window - flight + recovery.limitedTransmit(segmentSize: tcb.sendMSS)
         let decision = SendDecision.decide(
             SendDecision.Situation(
                 unsent: unsent, usableWindow: tcb.send.windowEdge - tcb.send.nxt,
                 maximumWindow: Int(tcb.send.maximumWindow), congestionRoom: room, inFlight: flight,
-                segmentSize: tcb.sendMSS, batchLimit: Self.batchLimit,
-                sendsSmallSegments: configuration.noDelay || finQueued,
+                segmentSize: segmentSize, batchLimit: Self.batchLimit,
+                sendsSmallSegments: noDelay || finQueued,
                 smallSegmentOutstanding: smallSegmentEnd > tcb.send.una))
         switch decision {
         case .send(let count):
             // The FIN rides on the last segment if the window has a place for it.
             let withFin = finQueued && count == unsent && tcb.send.nxt + count < tcb.send.windowEdge
-            if count % tcb.sendMSS != 0 { smallSegmentEnd = tcb.send.nxt + count }
+            if count % segmentSize != 0 { smallSegmentEnd = tcb.send.nxt + count }
             wasWindowLimited = unsent > count || flight + count >= congestion.window
             return segments(from: tcb.send.nxt, length: count + (withFin ? 1 : 0), at: now, again: false)
         case .hold(.nothingToSend):
@@ -128,7 +144,7 @@ extension Connection {
     }
 
     private func acknowledgment(at now: Instant) -> Transmission {
-        let header = acknowledgingHeader(.ack, at: tcb.send.nxt)
+        let header = acknowledgingHeader(.ack, at: tcb.send.nxt, now: now)
         noteAckSent(withData: false)
         statistics.segmentsSent += 1
         return Transmission(header: header)
@@ -142,7 +158,8 @@ extension Connection {
             return
         }
         timers.cancel(.retransmission)
-        timers.arm(.persist, at: now + roundTrip.timeout)
+        progressAt = now
+        armPersist(at: now)
     }
 
     /// Segments that carry [from, from + length) of the sequence space: data, and FIN if it lies in there.
@@ -150,12 +167,15 @@ extension Connection {
         let end = from + length
         let withFin = finQueued && end > finPosition
         let count = min(end, sendBuffer.end) - from
-        var header = acknowledgingHeader(.ack, at: from)
+        var header = acknowledgingHeader(.ack, at: from, now: now, withBlocks: count <= 0 || dataCarriesBlocks)
         if withFin { header.controlBits.insert(.fin) }
         // RFC 9293 3.9.1.2: PSH when the last queued byte leaves.
         if count > 0 && from + count == sendBuffer.end { header.controlBits.insert(.psh) }
         let payload = count > 0 ? sendBuffer.payload(from: from, count: count) : Payload()
-        let transmission = Transmission(header: header, payload: payload, segmentSize: tcb.sendMSS)
+        let segmentSize =
+            count > 0 && header.options.sackBlocks.count > 0 ? tcb.sendMSS - blocksLength(header) : tcb.sendMSS
+        let transmission = Transmission(header: header, payload: payload, segmentSize: segmentSize)
+        lastSent = now
         let segmentCount = UInt64(transmission.segmentCount)
         statistics.segmentsSent += segmentCount
         if again {
@@ -164,15 +184,16 @@ extension Connection {
             retransmissionQueue.retransmitted(from: from, to: end)
         }
         if end > tcb.send.nxt {
+            if tcb.send.una == tcb.send.nxt { progressAt = now }
             statistics.bytesSent += again ? 0 : UInt64(max(0, count))
             tcb.send.nxt = end
             retransmissionQueue.sent(upTo: end, at: now)
         }
         // RFC 6298 (5.1): whenever data is sent, the timer runs. While the persist timer rules, it alone does.
         if tcb.send.wnd == 0 {
-            if !timers.isArmed(.persist) { timers.arm(.persist, at: now + roundTrip.timeout) }
+            if !timers.isArmed(.persist) { armPersist(at: now) }
         } else if !timers.isArmed(.retransmission) {
-            timers.arm(.retransmission, at: now + roundTrip.timeout)
+            armRetransmission(at: now)
             timers.cancel(.persist)
         }
         noteAckSent(withData: count > 0)
@@ -190,11 +211,36 @@ extension Connection {
             sequenceNumber: position.wrapped(from: tcb.send.iss), controlBits: bits)
     }
 
-    /// A header that carries ACK and the window, and with it the promise of the window's edge.
-    func acknowledgingHeader(_ bits: ControlBits, at position: StreamOffset) -> SegmentHeader {
+    /// Payload bytes of a full segment that leaves now: SACK blocks take room from the data (RFC 6691).
+    private var dataSize: Int {
+        hasBlocksToSend && dataCarriesBlocks ? tcb.sendMSS - blockCount * 8 - (timestamps.isOn ? 0 : 4) : tcb.sendMSS
+    }
+
+    /// Segments too small for both leave the blocks to the ACKs without data.
+    private var dataCarriesBlocks: Bool { tcb.sendMSS >= 256 }
+
+    /// Bytes that SACK blocks take in this header.
+    private func blocksLength(_ header: SegmentHeader) -> Int {
+        header.options.encodedLength - (timestamps.isOn ? 12 : 0)
+    }
+
+    /// A header that carries ACK, the window, and with it the promise of the window's edge, and the options of every segment.
+    func acknowledgingHeader(_ bits: ControlBits, at position: StreamOffset, now: Instant, withBlocks: Bool = true)
+        -> SegmentHeader
+    {
         var header = blankHeader(bits, at: position)
         header.acknowledgmentNumber = tcb.receive.nxt.wrapped(from: tcb.receive.irs)
         header.window = announceWindow()
+        if timestamps.isOn {
+            header.options.timestamps = timestamps.option(at: now)
+            timestamps.lastAckSent = tcb.receive.nxt
+        }
+        if hasBlocksToSend, withBlocks { header.options.sackBlocks = takeBlocks() }
+        if let end = sendUrgent, end - position > 0 {
+            // RFC 9293 3.8.5; an end too far away for the field is told as far as it goes, and again.
+            header.controlBits.insert(.urg)
+            header.urgentPointer = UInt16(clamping: end - position)
+        }
         return header
     }
 }

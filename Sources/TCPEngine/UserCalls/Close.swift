@@ -66,7 +66,4 @@ extension Connection {
         header.acknowledgmentNumber = tcb.receive.nxt.wrapped(from: tcb.receive.irs)
         pendingReset = header
     }
-
-    /// Switches Nagle's algorithm off or on; what it held back leaves with the next poll.
-    public func setNoDelay(_ noDelay: Bool) { configuration.noDelay = noDelay }
 }

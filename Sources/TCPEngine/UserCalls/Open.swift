@@ -9,27 +9,35 @@ extension Connection {
     }
 
     /// Takes over the numbers of a half-open record: the SYN-ACK has been sent, its ACK is about to be handled.
-    func openPassively(_ halfOpen: HalfOpen, link properties: LinkProperties) {
+    func openPassively(_ halfOpen: HalfOpen, link properties: LinkProperties, at now: Instant) {
         isPassive = true
         adopt(properties)
         tcb.receive.irs = halfOpen.irs
         tcb.receive.nxt = StreamOffset(1)
         tcb.receive.edge = StreamOffset(1) + min(configuration.receiveBufferSize, 65_535)
         tcb.send.nxt = StreamOffset(1)
-        // RFC 9293 3.7.1: no MSS option means 536.
-        negotiate(mss: halfOpen.peerMSS, windowScale: halfOpen.peerScale)
+        negotiate(halfOpen.offer, at: halfOpen.sentAt)
+        lastReceived = now
+        progressAt = now
         updateSendWindow(halfOpen.peerWindow.scaled(by: .none).bytes)
         handshakeRetransmitted = halfOpen.retransmissions > 0
         // RFC 6298 3: the SYN-ACK gives a sample only if it was sent once.
         if !handshakeRetransmitted { retransmissionQueue.sent(upTo: StreamOffset(1), at: halfOpen.sentAt) }
         statistics.segmentsSent += UInt64(1 + halfOpen.retransmissions)
         statistics.segmentsReceived += 1
+        timestamps.lastAckSent = tcb.receive.nxt
         transition(to: .synReceived)
+        if let text = halfOpen.text {
+            // RFC 9293 3.10.7.2: data with the SYN waits until the connection is up.
+            text.bytes.withUnsafeBytes { keep($0, at: tcb.receive.nxt) }
+            if text.hasFin { noteFin(at: tcb.receive.nxt + text.bytes.count) }
+        }
     }
 
     /// What the link allows decides the MSS to announce; the receive buffer holds at least four such segments.
     func adopt(_ properties: LinkProperties) {
         maximumSegmentLifetime = properties.maximumSegmentLifetime
+        tcb.linkMSS = Int(properties.maximumSegmentSize)
         tcb.receiveMSS = Self.announcedMSS(properties, configuration)
     }
 
@@ -38,11 +46,14 @@ extension Connection {
         return max(1, min(Int(properties.maximumSegmentSize), quarter))
     }
 
-    /// The peer's SYN has come: fix segment size and window scaling.
-    func negotiate(mss: UInt16?, windowScale: UInt8?) {
-        // A tiny MSS would drown the payload in headers; 1 is the least that moves anything (RFC 9293 3.7.1).
-        tcb.sendMSS = max(1, min(Int(mss ?? 536), Int(UInt16.max)))
-        if let shift = windowScale, configuration.windowScaling {
+    /// The peer's SYN has come: fix segment size, window scaling, timestamps and selective acknowledgments.
+    func negotiate(_ offer: PeerOffer, at now: Instant) {
+        if let value = offer.timestamp, configuration.timestamps { timestamps.begin(peer: value, at: now) }
+        selectiveAcks = offer.selectiveAcks && configuration.selectiveAcks
+        // RFC 9293 3.7.1: no MSS option means 536; what the link takes, less the options of every segment (RFC 6691).
+        // A tiny MSS would drown the payload in headers; 1 is the least that moves anything.
+        tcb.sendMSS = max(1, min(Int(offer.mss ?? 536), tcb.linkMSS) - (timestamps.isOn ? 12 : 0))
+        if let shift = offer.windowScale, configuration.windowScaling {
             scalesWindows = true
             tcb.send.scale = WindowScale(clamping: shift)
             tcb.receive.scale = configuration.windowScale
@@ -54,5 +65,21 @@ extension Connection {
     func updateSendWindow(_ bytes: UInt32) {
         tcb.send.wnd = bytes
         tcb.send.maximumWindow = max(tcb.send.maximumWindow, bytes)
+    }
+}
+
+/// What the options of the peer's SYN say.
+struct PeerOffer {
+    let mss: UInt16?
+    let windowScale: UInt8?
+    /// TSval.
+    let timestamp: UInt32?
+    let selectiveAcks: Bool
+
+    init(_ options: TCPOptions) {
+        mss = options.maximumSegmentSize
+        windowScale = options.windowScale
+        timestamp = options.timestamps?.value
+        selectiveAcks = options.sackPermitted
     }
 }

@@ -21,6 +21,18 @@ extension Connection {
         return sendBuffer.append(maximum: room, fill)
     }
 
+    /// SEND with the urgent flag (RFC 9293 3.10.2): as `send`, and the peer hears that urgent data ends with the last of the
+    /// bytes that were queued.
+    public func sendUrgent(_ bytes: UnsafeRawBufferPointer, at now: Instant) throws(ConnectionError) -> Int {
+        let n = try send(bytes, at: now)
+        guard n > 0 else { return 0 }
+        // SND.UP (RFC 9293 3.8.5).
+        sendUrgent = sendBuffer.end
+        // The peer is to hear of it even if its window is closed.
+        if state.isSynchronized, tcb.send.windowEdge <= tcb.send.nxt { ackPolicy.demandNow() }
+        return n
+    }
+
     /// Queues as many of `bytes` as fit and returns their number.
     public func send(_ bytes: UnsafeRawBufferPointer, at now: Instant) throws(ConnectionError) -> Int {
         var sent = 0

@@ -1,0 +1,29 @@
+// What a user may change while the connection lives.
+import TCPSegments
+
+extension Connection {
+    /// Keepalive (RFC 9293 3.8.4): on or off, idle time, interval and number of probes; see `ConnectionConfiguration`.
+    public func setKeepAlive(
+        _ on: Bool, idle: TimeInterval, interval: TimeInterval, probes: Int, at now: Instant
+    ) {
+        change {
+            $0.keepAlive = on
+            $0.keepAliveIdle = idle
+            $0.keepAliveInterval = interval
+            $0.keepAliveProbes = probes
+        }
+        armKeepAlive(at: now)
+    }
+
+    /// The user timeout (RFC 9293 3.10.1); nil: none.
+    public func setUserTimeout(_ limit: TimeInterval?) { change { $0.userTimeout = limit } }
+
+    /// Switches Nagle's algorithm off or on; what it held back leaves with the next poll.
+    public func setNoDelay(_ noDelay: Bool) { self.noDelay = noDelay }
+
+    private func change(_ body: (inout ConnectionConfiguration) -> Void) {
+        var values = configuration
+        body(&values)
+        shared = SharedConfiguration(values)
+    }
+}
