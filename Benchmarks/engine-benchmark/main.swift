@@ -47,8 +47,16 @@ final class Bench {
     /// Plays one output of `host` into `other`; false if there is none.
     func step(_ host: Host, into other: Host) throws -> Bool {
         guard let output = host.poll(at: now) else { return false }
-        if case .linkWanted(let addresses, _) = output { host.addLink(LinkID(1), properties, for: addresses, at: now) }
-        guard case .transmit(let transmission, let tuple, _) = output else { return true }
+        switch output {
+        case .event, .incoming: break
+        case .linkWanted(let addresses, _): host.addLink(LinkID(1), properties, for: addresses, at: now)
+        case .transmit(let transmission, let tuple, _): try deliver(transmission, tuple, to: other)
+        }
+        return true
+    }
+
+    /// Writes each segment into a packet, checks it, and hands it over.
+    private func deliver(_ transmission: borrowing Transmission, _ tuple: FourTuple, to other: Host) throws {
         let base = packet.baseAddress!
         for index in 0..<transmission.segmentCount {
             let (header, offset, count) = transmission.segment(index)
@@ -67,7 +75,6 @@ final class Bench {
                 decoded, payload: UnsafeRawBufferPointer(rebasing: bytes[payloadOffset...]), tuple: tuple.reversed,
                 on: LinkID(1), at: now)
         }
-        return true
     }
 
     /// Plays outputs until neither host has one.

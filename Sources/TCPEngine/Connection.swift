@@ -10,14 +10,20 @@ public final class Connection {
     /// The two ends, this host's first.
     public let tuple: FourTuple
     /// The state; only `transition(to:)` changes it.
-    public private(set) var state: State
+    public var state: State { tcb.state }
     /// Which optional events to emit.
-    public var eventMask: EventMask = []
+    public var eventMask: EventMask {
+        get { watched }
+        set { watched = newValue }
+    }
     /// For whoever owns the connection, e.g. its socket.
     public var userData: AnyObject?
     /// Why the last poll for a transmission yielded none.
-    public internal(set) var holdReason = HoldReason.nothingToSend
+    public var holdReason: HoldReason { held }
 
+    // What is stored is internal: inside the module the compiler sees that accesses do not overlap, and leaves out the checks.
+    var watched: EventMask = []
+    var held = HoldReason.nothingToSend
     /// What does not change, shared with other connections; `setOption`-like calls take another box.
     var shared: SharedConfiguration
     /// TCP_NODELAY.
@@ -82,7 +88,9 @@ public final class Connection {
     var maximumSegmentLifetime = TimeInterval.seconds(1)
 
     // What the host keeps for this connection.
-    var link: HostLink?
+    var link: HostLink? { didSet { linkID = link?.id } }
+    /// The link's number, so that a segment that came in over it need not touch the link.
+    private(set) var linkID: LinkID?
     var isQueuedForLink = false
     var isQueuedForEvents = false
     var scheduledDeadline: Int64 = .max
@@ -91,6 +99,7 @@ public final class Connection {
     var polledBytes = 0
 
     private var events = Deque<ConnectionEvent>()
+    private(set) var hasEvents = false
     private var readableIsQueued = false
 
     init(
@@ -100,7 +109,6 @@ public final class Connection {
         self.tuple = tuple
         shared = configuration
         noDelay = configuration.values.noDelay
-        state = .closed
         tcb = TransmissionControlBlock(send: SendSequence(iss: iss))
         sendBuffer = SendBuffer(pool: pool)
         receiveBuffer = ReceiveBuffer(pool: pool)
@@ -126,27 +134,31 @@ public final class Connection {
     func transition(to next: State) {
         guard next != state else { return }
         let previous = state
-        state = next
-        if eventMask.contains(.stateChanges) {
+        tcb.state = next
+        if watched.contains(.stateChanges) {
             emit(.stateChanged(from: previous, to: next, snapshot: ControlBlockSnapshot(self)))
         }
     }
 
-    func emit(_ event: ConnectionEvent) { events.append(event) }
+    func emit(_ event: ConnectionEvent) {
+        events.append(event)
+        hasEvents = true
+    }
 
     /// Says once that there is something to read, until that has been polled.
     func emitReadable() {
         guard !readableIsQueued else { return }
         readableIsQueued = true
-        events.append(.readable)
+        emit(.readable)
     }
 
-    var hasEvents: Bool { !events.isEmpty }
-
     func nextEvent() -> ConnectionEvent? {
-        guard let event = events.popFirst() else { return nil }
+        guard hasEvents, let event = events.popFirst() else { return nil }
         if case .readable = event { readableIsQueued = false }
-        if events.isEmpty { events = Deque() }
+        if events.isEmpty {
+            events = Deque()
+            hasEvents = false
+        }
         return event
     }
 

@@ -40,6 +40,8 @@ struct ReceiveSequence {
 
 /// What a connection knows of itself and its peer.
 struct TransmissionControlBlock {
+    /// Changed by `Connection.transition(to:)` alone.
+    var state = State.closed
     var send: SendSequence
     var receive = ReceiveSequence()
     /// The largest payload a segment to the peer may carry (RFC 9293 3.7.1).

@@ -33,8 +33,6 @@ public final class Host {
     var ephemeralPorts: EphemeralPorts
     var deadlines = DeadlineQueue()
     var links: [LinkID: HostLink] = [:]
-    /// The link of the last segment: those of a batch come over the same one.
-    var recentLink: HostLink?
     /// Connections with something to send and no link, by address pair.
     var waitingForLink: [AddressPair: Deque<Connection>] = [:]
     /// Outputs that belong to no connection: replies, accept queues, wanted links.

@@ -31,7 +31,6 @@ extension Host {
     public func removeLink(_ id: LinkID, at now: Instant) {
         guard let link = links.removeValue(forKey: id) else { return }
         link.isGone = true
-        recentLink = nil
         let stranded = link.ready
         link.ready = Deque()
         for connection in stranded {
@@ -152,7 +151,7 @@ extension Host {
         case .closed:
             connection.isDetached = true
             table.remove(connection.tuple)
-        case .timeWait where connection.eventMask.isEmpty:
+        case .timeWait where connection.watched.isEmpty:
             // RFC 9293 3.6.1 asks for the state, not for the buffers: a record replaces the connection.
             connection.isDetached = true
             let record = TimeWaitRecord(connection, link: connection.link?.id ?? LinkID(0), at: now)

@@ -6,15 +6,20 @@ extension Host {
     public func handle(
         _ header: SegmentHeader, payload: UnsafeRawBufferPointer, tuple: FourTuple, on linkID: LinkID, at now: Instant
     ) {
-        guard let link = recentLink?.id == linkID ? recentLink : links[linkID] else { return }
-        recentLink = link
-        guard let entry = table[tuple] else {
+        let entry = table[tuple]
+        if let connection = entry as? Connection, connection.linkID == linkID {
+            connection.handle(header, payload: payload, at: now)
+            touch(connection, at: now)
+            return
+        }
+        guard let link = links[linkID] else { return }
+        guard let entry else {
             arrivesForListener(header, payload: payload, tuple: tuple, link: link, at: now)
             return
         }
         if let connection = entry as? Connection {
             // What belongs together goes out where it came in.
-            if connection.link !== link { move(connection, to: link) }
+            move(connection, to: link)
             connection.handle(header, payload: payload, at: now)
             touch(connection, at: now)
         } else if let halfOpen = entry as? HalfOpen {

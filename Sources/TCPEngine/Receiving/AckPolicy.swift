@@ -16,7 +16,7 @@ struct AckPolicy {
     private var fullSize = 0
 
     /// In-order data arrived.
-    mutating func received(_ count: Int, pushed: Bool) {
+    @inline(__always) mutating func received(_ count: Int, pushed: Bool) {
         unacknowledged += count
         fullSize = max(fullSize, min(count, 65_535))
         // RFC 5681 4.2: at least every second full-sized segment is acknowledged at once.
@@ -33,10 +33,10 @@ struct AckPolicy {
     }
 
     /// Out-of-order data, a filled hole, a FIN, an unacceptable segment, a window that has opened: RFC 5681 4.2.
-    mutating func demandNow() { urgency = .now }
+    @inline(__always) mutating func demandNow() { urgency = .now }
 
     /// The delay is over.
-    mutating func delayExpired() {
+    @inline(__always) mutating func delayExpired() {
         if urgency == .delayed {
             urgency = .now
             isInteractive = false
@@ -44,7 +44,7 @@ struct AckPolicy {
     }
 
     /// A segment with ACK left; with data if `withData`.
-    mutating func acknowledged(withData: Bool) {
+    @inline(__always) mutating func acknowledged(withData: Bool) {
         if withData && unacknowledged > 0 { isInteractive = true }
         if urgency != .none, quickAcks > 0 { quickAcks -= 1 }
         unacknowledged = 0

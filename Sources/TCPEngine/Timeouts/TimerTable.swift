@@ -11,7 +11,8 @@ enum Timer: Int, CaseIterable {
     case keepAlive = 5
 }
 
-/// Deadlines by timer.
+/// Deadlines by timer. Its methods are inlined: an access to a connection's table then holds no call, and needs no check for
+/// overlap.
 struct TimerTable {
     private var deadlines = InlineArray<6, Int64>(repeating: .max)
     /// The earliest deadline, kept as deadlines change.
@@ -22,20 +23,20 @@ struct TimerTable {
         return d == .max ? nil : Instant(nanoseconds: d)
     }
 
-    func isArmed(_ timer: Timer) -> Bool { deadlines[timer.rawValue] != .max }
+    @inline(__always) func isArmed(_ timer: Timer) -> Bool { deadlines[timer.rawValue] != .max }
 
-    mutating func arm(_ timer: Timer, at deadline: Instant) {
+    @inline(__always) mutating func arm(_ timer: Timer, at deadline: Instant) {
         deadlines[timer.rawValue] = deadline.nanoseconds
         refresh()
     }
 
-    mutating func cancel(_ timer: Timer) {
+    @inline(__always) mutating func cancel(_ timer: Timer) {
         guard deadlines[timer.rawValue] != .max else { return }
         deadlines[timer.rawValue] = .max
         refresh()
     }
 
-    mutating func cancelAll() {
+    @inline(__always) mutating func cancelAll() {
         deadlines = InlineArray(repeating: .max)
         nextNanoseconds = .max
     }
@@ -44,7 +45,7 @@ struct TimerTable {
     var next: Instant? { nextNanoseconds == .max ? nil : Instant(nanoseconds: nextNanoseconds) }
 
     /// Disarms and returns a timer that is due at `now`.
-    mutating func takeDue(at now: Instant) -> Timer? {
+    @inline(__always) mutating func takeDue(at now: Instant) -> Timer? {
         guard nextNanoseconds <= now.nanoseconds else { return nil }
         for timer in Timer.allCases where deadlines[timer.rawValue] <= now.nanoseconds {
             cancel(timer)
@@ -53,7 +54,7 @@ struct TimerTable {
         return nil
     }
 
-    private mutating func refresh() {
+    @inline(__always) private mutating func refresh() {
         var earliest = Int64.max
         for i in 0..<6 { earliest = min(earliest, deadlines[i]) }
         nextNanoseconds = earliest

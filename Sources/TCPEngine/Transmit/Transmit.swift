@@ -14,22 +14,22 @@ extension Connection {
         }
         switch state {
         case .closed, .listen:
-            holdReason = .state
+            held = .state
             return nil
         case .synSent, .synReceived:
             if synPending { return synTransmission(at: now) }
             if state == .synReceived, ackPolicy.urgency == .now { return acknowledgment(at: now) }
-            holdReason = .state
+            held = .state
             return nil
         case .established, .closeWait, .finWait1, .closing, .lastAck:
             if let t = retransmission(at: now) ?? probe(at: now) ?? newData(at: now) ?? keepAliveProbe(at: now) {
                 return t
             }
         case .finWait2:
-            holdReason = .nothingToSend
+            held = .nothingToSend
             if let t = keepAliveProbe(at: now) { return t }
         case .timeWait:
-            holdReason = .nothingToSend
+            held = .nothingToSend
         }
         return ackPolicy.urgency == .now ? acknowledgment(at: now) : nil
     }
@@ -78,7 +78,7 @@ extension Connection {
         guard let lost = recovery.lost else { return nil }
         guard tcb.send.wnd > 0 else { return nil }
         if !recovery.mustRetransmit && inFlight + tcb.sendMSS > congestion.window && inFlight > 0 {
-            holdReason = .congestionWindow
+            held = .congestionWindow
             return nil
         }
         // A retransmission is one segment at most, so that the window is asked for each.
@@ -125,18 +125,18 @@ extension Connection {
             wasWindowLimited = unsent > count || flight + count >= congestion.window
             return segments(from: tcb.send.nxt, length: count + (withFin ? 1 : 0), at: now, again: false)
         case .hold(.nothingToSend):
-            holdReason = .nothingToSend
+            held = .nothingToSend
             if flight < congestion.window / 2 { wasWindowLimited = false }
             guard finQueued, !finWasSent else { return nil }
             // A FIN alone takes a place in the window, too (RFC 9293 3.4).
             if tcb.send.nxt < tcb.send.windowEdge {
                 return segments(from: finPosition, length: 1, at: now, again: false)
             }
-            holdReason = .window
+            held = .window
             armPersistIfStuck(at: now)
             return nil
         case .hold(let reason):
-            holdReason = reason
+            held = reason
             if reason == .congestionWindow { wasWindowLimited = true }
             if reason == .window || reason == .sillyWindow { armPersistIfStuck(at: now) }
             return nil
