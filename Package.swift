@@ -61,7 +61,7 @@ let package = Package(
         .executableTarget(name: "chitcpd", dependencies: ["Daemon"], swiftSettings: strict),
         .testTarget(
             name: "DaemonTests",
-            dependencies: ["Chisocket", "ControlRecords", "Daemon", "NetworkLayer", "TCPSegments"],
+            dependencies: ["CLinux", "Chisocket", "ControlRecords", "Daemon", "NetworkLayer", "TCPSegments"],
             swiftSettings: strict),
         .testTarget(
             name: "TCPEngineTests", dependencies: ["TCPEngine", "TCPSegments", "CLinux"], swiftSettings: strict),

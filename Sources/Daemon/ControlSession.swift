@@ -156,7 +156,10 @@ final class ControlSession: EventHandler {
             fail(request, error.errno)
             return
         }
-        respond(to: request, passing: made.applicationEnd) { $0.socket_id = made.0.id }
+        respond(to: request, passing: made.applicationEnd) {
+            $0.socket_id = made.0.id
+            $0.argument.1 = Int32(clamping: made.0.socket?.number ?? -1)
+        }
         Glibc.close(made.applicationEnd)
     }
 
@@ -195,6 +198,7 @@ final class ControlSession: EventHandler {
                 $0.local = controlAddress(socket.localName)
                 $0.remote = controlAddress(socket.wasEstablished ? socket.remoteName : nil)
                 $0.argument.0 = Int32(socket.state.rawValue)
+                $0.argument.1 = Int32(clamping: socket.number)
             }
         case CHITCP_OP_SET_OPTION.rawValue:
             try setOption(socket, request, at: now)

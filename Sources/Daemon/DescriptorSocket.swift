@@ -371,6 +371,7 @@ final class DescriptorSocket: EventHandler, SocketOwner {
         var record = chitcp_accepted()
         record.magic = CHITCP_CONTROL_MAGIC
         record.socket_id = new.id
+        record.number = Int32(clamping: new.socket?.number ?? -1)
         record.local = controlAddress(new.socket?.localName)
         record.remote = controlAddress(new.socket?.remoteName)
         let n = clinux_send_descriptor(

@@ -26,13 +26,15 @@ struct chitcp_address {
 
 enum chitcp_operation {
     CHITCP_OP_HELLO = 1,    /* -> value: daemon_id; the first request on a connection */
-    CHITCP_OP_SOCKET = 2,   /* argument[0] domain, [1] type, [2] protocol -> socket_id, one descriptor (SCM_RIGHTS) */
+    CHITCP_OP_SOCKET = 2,   /* argument[0] domain, [1] type, [2] protocol -> socket_id, argument[1] the daemon's
+                               socket number, one descriptor (SCM_RIGHTS) */
     CHITCP_OP_BIND = 3,     /* address */
     CHITCP_OP_LISTEN = 4,   /* argument[0] backlog; carries the application's descriptor -> 0 */
     CHITCP_OP_CONNECT = 5,  /* address; argument[0] 1: answer at once with EINPROGRESS; carries the application's
                                descriptor -> answered when the connection is established or has failed */
     CHITCP_OP_SHUTDOWN = 6, /* argument[0] SHUT_RD, SHUT_WR or SHUT_RDWR */
-    CHITCP_OP_NAMES = 7,    /* -> local, remote (family 0 where there is none), argument[0] tcp state */
+    CHITCP_OP_NAMES = 7,    /* -> local, remote (family 0 where there is none), argument[0] tcp state, [1] the daemon's
+                               socket number */
     CHITCP_OP_SET_OPTION = 8, /* argument[0] level, [1] name; data */
     CHITCP_OP_GET_OPTION = 9, /* argument[0] level, [1] name -> data */
     CHITCP_OP_LIST = 10,    /* argument[0] socket number to begin with -> data: struct chitcp_socket_status of the first
@@ -76,7 +78,7 @@ struct chitcp_response {
  * (SCM_RIGHTS): accept(2) is one recvmsg(2) of this record. */
 struct chitcp_accepted {
     uint32_t magic;
-    uint32_t reserved;
+    int32_t  number;        /* the daemon's socket number, as on chiTCP's protocol */
     uint64_t socket_id;
     struct chitcp_address local;
     struct chitcp_address remote;
