@@ -31,6 +31,11 @@ let package = Package(
                 .product(name: "HeapModule", package: "swift-collections"),
             ],
             swiftSettings: strict),
+        .target(
+            name: "TCPDrill", dependencies: ["TCPEngine", "Impairments", "TCPSegments"], swiftSettings: strict),
+        .testTarget(
+            name: "TCPDrillTests", dependencies: ["TCPDrill", "TCPEngine", "TCPSegments"], exclude: ["Scripts"],
+            swiftSettings: strict),
         .testTarget(name: "TCPSegmentsTests", dependencies: ["TCPSegments"], swiftSettings: strict),
         .testTarget(
             name: "TCPSimulationTests", dependencies: ["TCPSimulation", "TCPEngine", "Impairments", "TCPSegments"],
@@ -70,7 +75,7 @@ let package = Package(
         .target(
             name: "ChitcpCommand",
             dependencies: [
-                "Chisocket", "CLinux", "Daemon", "NetworkLayer", "TCPSegments",
+                "Chisocket", "CLinux", "Daemon", "NetworkLayer", "TCPDrill", "TCPSegments",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),

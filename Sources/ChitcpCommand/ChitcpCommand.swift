@@ -7,7 +7,10 @@ public struct ChitcpCommand: ParsableCommand {
     /// Name, abstract and subcommands.
     public static let configuration = CommandConfiguration(
         commandName: "chitcp", abstract: "A TCP you can read, run and take apart.",
-        subcommands: [DaemonSubcommand.self, DemoCommand.self, EchoCommand.self, CatCommand.self, SocketsCommand.self])
+        subcommands: [
+            DaemonSubcommand.self, DemoCommand.self, EchoCommand.self, CatCommand.self, SocketsCommand.self,
+            DrillCommand.self,
+        ])
 
     /// The command without arguments, as the parser wants it.
     public init() {}

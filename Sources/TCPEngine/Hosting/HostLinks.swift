@@ -137,7 +137,8 @@ extension Host {
                 settle(connection, at: now)
             }
         }
-        return nil
+        // Settling a connection may have ended it: its last event is due now.
+        return connectionsWithEvents.isEmpty ? nil : poll(at: now)
     }
 
     /// Nothing is left to do for the connection now: arm its deadline, or let it go if it has ended.
