@@ -84,6 +84,9 @@ let package = Package(
         .executableTarget(
             name: "engine-benchmark", dependencies: ["TCPEngine", "TCPSegments"], path: "Benchmarks/engine-benchmark",
             swiftSettings: strict),
+        .executableTarget(
+            name: "segments-benchmark", dependencies: ["TCPSegments"], path: "Benchmarks/segments-benchmark",
+            swiftSettings: strict),
         .target(name: "CLinux"),
         .target(name: "ControlRecords"),
         .target(name: "CChitcp"),
