@@ -61,12 +61,13 @@ final class Bench {
         for index in 0..<transmission.segmentCount {
             let (header, offset, count) = transmission.segment(index)
             let headerLength = header.encode(into: base)
-            if count > 0 { transmission.payload.copyBytes(from: offset, count: count, to: base + headerLength) }
             let bytes = UnsafeRawBufferPointer(start: base, count: headerLength + count)
-            let checksum = InternetChecksum.checksum(
-                of: bytes, from: tuple.local.address, to: tuple.remote.address)
+            var sum = InternetChecksum()
+            sum.addPseudoHeader(from: tuple.local.address, to: tuple.remote.address, length: bytes.count)
+            sum.add(UnsafeRawBufferPointer(rebasing: bytes[..<headerLength]))
+            transmission.payload.copyBytes(from: offset, count: count, to: base + headerLength, checksum: &sum)
             // The checksum's place in the header (RFC 9293 3.1), in network order.
-            base.storeBytes(of: checksum.bigEndian, toByteOffset: 16, as: UInt16.self)
+            base.storeBytes(of: sum.value.bigEndian, toByteOffset: 16, as: UInt16.self)
             guard InternetChecksum.isValid(bytes, from: tuple.local.address, to: tuple.remote.address) else {
                 preconditionFailure("a segment changed in memory")
             }

@@ -56,15 +56,20 @@ final class RealConnection: EventHandler {
         let tcp = target + FrameHeader.length
         let headerLength = header.encode(into: tcp)
         FrameHeader.encode(payloadLength: headerLength + count, into: target)
-        if copied > 0 { payload.copyBytes(from: offset, count: count, to: tcp + headerLength) }
         if checksum {
             var sum = InternetChecksum()
             sum.addPseudoHeader(from: addresses.local, to: addresses.remote, length: headerLength + count)
-            sum.add(UnsafeRawBufferPointer(start: tcp, count: headerLength + copied))
-            if copied == 0 { payload.forEachRange(from: offset, count: count) { sum.add($0.bytes) } }
+            sum.add(UnsafeRawBufferPointer(start: tcp, count: headerLength))
+            if copied > 0 {
+                payload.copyBytes(from: offset, count: count, to: tcp + headerLength, checksum: &sum)
+            } else {
+                payload.forEachRange(from: offset, count: count) { sum.add($0.bytes) }
+            }
             // A sum of 0 would mean "not computed" on this network layer; 0xFFFF is the same number.
             let value = sum.value == 0 ? 0xFFFF : sum.value
             tcp.storeBytes(of: value.bigEndian, toByteOffset: 16, as: UInt16.self)
+        } else if copied > 0 {
+            payload.copyBytes(from: offset, count: count, to: tcp + headerLength)
         }
         commitHeader(FrameHeader.length + headerLength + copied)
         if copied == 0, count > 0 {

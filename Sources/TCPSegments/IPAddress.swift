@@ -8,6 +8,9 @@ public struct IPAddress: Hashable, Sendable, BitwiseCopyable {
     /// Bytes 8-15 in network order, as a number.
     public let low: UInt64
 
+    /// Equality, spelt out here and below so that other modules inline it.
+    @inlinable public static func == (a: IPAddress, b: IPAddress) -> Bool { a.low == b.low && a.high == b.high }
+
     /// An IPv6 address (or mapped IPv4 address) from its two halves, most significant first.
     @inlinable public init(high: UInt64, low: UInt64) {
         self.high = high
@@ -31,9 +34,9 @@ public struct IPAddress: Hashable, Sendable, BitwiseCopyable {
     @inlinable public var v4Bits: UInt32 { UInt32(truncatingIfNeeded: low) }
 
     /// 0.0.0.0, the unspecified IPv4 address.
-    public static let anyIPv4 = IPAddress(v4: 0)
+    @inlinable public static var anyIPv4: IPAddress { IPAddress(v4: 0) }
     /// ::, the unspecified IPv6 address.
-    public static let anyIPv6 = IPAddress(high: 0, low: 0)
+    @inlinable public static var anyIPv6: IPAddress { IPAddress(high: 0, low: 0) }
 
     /// True for 0.0.0.0 and for ::.
     @inlinable public var isUnspecified: Bool { self == .anyIPv4 || self == .anyIPv6 }
@@ -56,6 +59,9 @@ public struct Endpoint: Hashable, Sendable, BitwiseCopyable {
     /// The port in host order.
     public var port: UInt16
 
+    /// Equality.
+    @inlinable public static func == (a: Endpoint, b: Endpoint) -> Bool { a.port == b.port && a.address == b.address }
+
     /// The endpoint `address`:`port`.
     @inlinable public init(_ address: IPAddress, _ port: UInt16) {
         self.address = address
@@ -69,6 +75,9 @@ public struct FourTuple: Hashable, Sendable, BitwiseCopyable {
     public var local: Endpoint
     /// The other host's end.
     public var remote: Endpoint
+
+    /// Equality.
+    @inlinable public static func == (a: FourTuple, b: FourTuple) -> Bool { a.remote == b.remote && a.local == b.local }
 
     /// The connection between `local` and `remote`.
     @inlinable public init(local: Endpoint, remote: Endpoint) {

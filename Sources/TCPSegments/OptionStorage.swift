@@ -6,7 +6,7 @@ extension SACKBlocks {
     public mutating func append(_ block: SequenceRange) -> Bool {
         guard count < 4 else { return false }
         storage[count] = block
-        count += 1
+        used += 1
         return true
     }
 
@@ -23,7 +23,7 @@ extension UnknownOptions {
         guard count + option.count <= 40 else { return }
         for byte in option {
             storage[count] = byte
-            count += 1
+            used += 1
         }
     }
 

@@ -30,11 +30,21 @@ public enum SegmentDecoder {
             controlBits: ControlBits(rawValue: offsetAndBits & 0x1FF),
             window: WindowField(base.loadUnaligned(fromByteOffset: 14, as: UInt16.self).bigEndian),
             urgentPointer: base.loadUnaligned(fromByteOffset: 18, as: UInt16.self).bigEndian)
-        if headerLength > 20 {
+        if headerLength == 32,
+            base.loadUnaligned(fromByteOffset: 20, as: UInt32.self).bigEndian == Self.alignedTimestamps
+        {
+            // Nearly every segment of a connection: timestamps alone, laid out as RFC 7323 appendix A says.
+            header.options.timestamps = Timestamps(
+                value: base.loadUnaligned(fromByteOffset: 24, as: UInt32.self).bigEndian,
+                echoReply: base.loadUnaligned(fromByteOffset: 28, as: UInt32.self).bigEndian)
+        } else if headerLength > 20 {
             try decodeOptions(UnsafeRawBufferPointer(rebasing: bytes[20..<headerLength]), into: &header.options)
         }
         return (header, headerLength)
     }
+
+    /// NOP, NOP, and the beginning of a timestamps option (RFC 7323 appendix A).
+    static var alignedTimestamps: UInt32 { 0x0101_080A }
 
     /// RFC 9293 3.1: End of Option List and No-Operation are single bytes, all others carry their length.
     private static func decodeOptions(
@@ -75,9 +85,43 @@ public enum SegmentDecoder {
 extension SegmentHeader {
     /// Writes the header with its options to `target`, which has room for 60 bytes, with a checksum of 0. Returns how many
     /// bytes were written: a multiple of four. Options are written in the order MSS, window scale, SACK-permitted,
-    /// timestamps, unknown, SACK; what would go beyond 40 bytes is left out.
+    /// timestamps, unknown, SACK; what would go beyond 40 bytes is left out. Timestamps alone follow two NOPs (RFC 7323
+    /// appendix A).
     @discardableResult
     public func encode(into target: UnsafeMutableRawPointer) -> Int {
+        putFixedFields(into: target)
+        if options.hasOnlyTimestamps, let t = options.timestamps {
+            target.storeBytes(of: SegmentDecoder.alignedTimestamps.bigEndian, toByteOffset: 20, as: UInt32.self)
+            target.storeBytes(of: t.value.bigEndian, toByteOffset: 24, as: UInt32.self)
+            target.storeBytes(of: t.echoReply.bigEndian, toByteOffset: 28, as: UInt32.self)
+            putLength(32, into: target)
+            return 32
+        }
+        let length = putOptions(into: target)
+        putLength(length, into: target)
+        return length
+    }
+
+    /// Everything in the first 20 bytes but the data offset; the checksum is 0.
+    private func putFixedFields(into target: UnsafeMutableRawPointer) {
+        target.storeBytes(of: sourcePort.bigEndian, toByteOffset: 0, as: UInt16.self)
+        target.storeBytes(of: destinationPort.bigEndian, toByteOffset: 2, as: UInt16.self)
+        target.storeBytes(of: sequenceNumber.value.bigEndian, toByteOffset: 4, as: UInt32.self)
+        let ack = controlBits.contains(.ack) ? acknowledgmentNumber.value : 0
+        target.storeBytes(of: ack.bigEndian, toByteOffset: 8, as: UInt32.self)
+        target.storeBytes(of: window.value.bigEndian, toByteOffset: 14, as: UInt16.self)
+        target.storeBytes(of: 0, toByteOffset: 16, as: UInt16.self)
+        target.storeBytes(of: urgentPointer.bigEndian, toByteOffset: 18, as: UInt16.self)
+    }
+
+    /// The data offset and the control bits.
+    private func putLength(_ length: Int, into target: UnsafeMutableRawPointer) {
+        let offsetAndBits = UInt16(truncatingIfNeeded: length / 4) << 12 | controlBits.rawValue & 0x1FF
+        target.storeBytes(of: offsetAndBits.bigEndian, toByteOffset: 12, as: UInt16.self)
+    }
+
+    /// Writes the options from byte 20 on; returns where they end.
+    private func putOptions(into target: UnsafeMutableRawPointer) -> Int {
         var end = 20
         func put8(_ v: UInt8) {
             target.storeBytes(of: v, toByteOffset: end, as: UInt8.self)
@@ -118,18 +162,7 @@ extension SegmentHeader {
             }
         }
         while end & 3 != 0 { put8(0) }
-        let length = end
-        target.storeBytes(of: sourcePort.bigEndian, toByteOffset: 0, as: UInt16.self)
-        target.storeBytes(of: destinationPort.bigEndian, toByteOffset: 2, as: UInt16.self)
-        target.storeBytes(of: sequenceNumber.value.bigEndian, toByteOffset: 4, as: UInt32.self)
-        let ack = controlBits.contains(.ack) ? acknowledgmentNumber.value : 0
-        target.storeBytes(of: ack.bigEndian, toByteOffset: 8, as: UInt32.self)
-        let offsetAndBits = UInt16(length / 4) << 12 | controlBits.rawValue & 0x1FF
-        target.storeBytes(of: offsetAndBits.bigEndian, toByteOffset: 12, as: UInt16.self)
-        target.storeBytes(of: window.value.bigEndian, toByteOffset: 14, as: UInt16.self)
-        target.storeBytes(of: 0, toByteOffset: 16, as: UInt16.self)
-        target.storeBytes(of: urgentPointer.bigEndian, toByteOffset: 18, as: UInt16.self)
-        return length
+        return end
     }
 }
 

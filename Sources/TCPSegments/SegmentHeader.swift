@@ -9,23 +9,23 @@ public struct ControlBits: OptionSet, Hashable, Sendable, BitwiseCopyable {
     @inlinable public init(rawValue: UInt16) { self.rawValue = rawValue }
 
     /// No more data from the sender.
-    public static let fin = ControlBits(rawValue: 0x001)
+    @inlinable public static var fin: ControlBits { ControlBits(rawValue: 0x001) }
     /// Synchronise sequence numbers.
-    public static let syn = ControlBits(rawValue: 0x002)
+    @inlinable public static var syn: ControlBits { ControlBits(rawValue: 0x002) }
     /// Reset the connection.
-    public static let rst = ControlBits(rawValue: 0x004)
+    @inlinable public static var rst: ControlBits { ControlBits(rawValue: 0x004) }
     /// Push.
-    public static let psh = ControlBits(rawValue: 0x008)
+    @inlinable public static var psh: ControlBits { ControlBits(rawValue: 0x008) }
     /// The acknowledgment field is significant.
-    public static let ack = ControlBits(rawValue: 0x010)
+    @inlinable public static var ack: ControlBits { ControlBits(rawValue: 0x010) }
     /// The urgent pointer is significant.
-    public static let urg = ControlBits(rawValue: 0x020)
+    @inlinable public static var urg: ControlBits { ControlBits(rawValue: 0x020) }
     /// ECN-Echo (RFC 3168).
-    public static let ece = ControlBits(rawValue: 0x040)
+    @inlinable public static var ece: ControlBits { ControlBits(rawValue: 0x040) }
     /// Congestion window reduced (RFC 3168).
-    public static let cwr = ControlBits(rawValue: 0x080)
+    @inlinable public static var cwr: ControlBits { ControlBits(rawValue: 0x080) }
     /// Accurate ECN.
-    public static let ae = ControlBits(rawValue: 0x100)
+    @inlinable public static var ae: ControlBits { ControlBits(rawValue: 0x100) }
 }
 
 /// The header of one TCP segment, without its payload.
@@ -91,7 +91,7 @@ public struct WindowScale: Hashable, Sendable, BitwiseCopyable {
     /// RFC 7323 2.3: a received shift above 14 counts as 14.
     @inlinable public init(clamping shift: UInt8) { self.shift = min(shift, 14) }
     /// No scaling.
-    public static let none = WindowScale(clamping: 0)
+    @inlinable public static var none: WindowScale { WindowScale(clamping: 0) }
 }
 
 /// A window in bytes: at most 2^30 - 2^14.

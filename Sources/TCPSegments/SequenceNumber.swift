@@ -72,7 +72,7 @@ public struct StreamOffset: Hashable, Comparable, Sendable, BitwiseCopyable {
     @inlinable public init(_ value: UInt64) { self.value = value }
 
     /// The position of the SYN.
-    public static let zero = StreamOffset(0)
+    @inlinable public static var zero: StreamOffset { StreamOffset(0) }
 
     /// Order in the stream.
     @inlinable public static func < (a: StreamOffset, b: StreamOffset) -> Bool { a.value < b.value }

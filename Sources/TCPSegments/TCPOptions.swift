@@ -35,7 +35,8 @@ public struct Timestamps: Hashable, Sendable, BitwiseCopyable {
 /// Up to four SACK blocks, held inline.
 public struct SACKBlocks: Sendable, BitwiseCopyable {
     /// How many blocks there are: 0 to 4.
-    public internal(set) var count: Int = 0
+    @inlinable public var count: Int { Int(used) }
+    @usableFromInline var used: UInt8 = 0
     @usableFromInline var storage: InlineArray<4, SequenceRange>
 
     /// One with these values.
@@ -47,7 +48,8 @@ public struct SACKBlocks: Sendable, BitwiseCopyable {
 /// Up to forty bytes of options that this code does not interpret, held inline.
 public struct UnknownOptions: Sendable, BitwiseCopyable {
     /// How many bytes there are: 0 to 40.
-    public internal(set) var count: Int = 0
+    @inlinable public var count: Int { Int(used) }
+    @usableFromInline var used: UInt8 = 0
     @usableFromInline var storage: InlineArray<40, UInt8>
 
     /// One with these values.
@@ -55,6 +57,12 @@ public struct UnknownOptions: Sendable, BitwiseCopyable {
 }
 
 extension TCPOptions {
+    /// True if the timestamps option is there and no other.
+    @inlinable public var hasOnlyTimestamps: Bool {
+        timestamps != nil && maximumSegmentSize == nil && windowScale == nil && !sackPermitted && sackBlocks.used == 0
+            && unknown.used == 0
+    }
+
     /// Bytes these options take in a header, padded to a multiple of four: 0 to 40.
     @inlinable public var encodedLength: Int {
         var length = unknown.count

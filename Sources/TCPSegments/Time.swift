@@ -10,7 +10,7 @@ public struct Instant: Hashable, Comparable, Sendable, BitwiseCopyable {
     @inlinable public init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
 
     /// The clock's origin.
-    public static let origin = Instant(nanoseconds: 0)
+    @inlinable public static var origin: Instant { Instant(nanoseconds: 0) }
 
     /// Numeric order.
     @inlinable public static func < (a: Instant, b: Instant) -> Bool { a.nanoseconds < b.nanoseconds }
@@ -37,7 +37,7 @@ public struct TimeInterval: Hashable, Comparable, Sendable, BitwiseCopyable {
     @inlinable public init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
 
     /// No time at all.
-    public static let zero = TimeInterval(nanoseconds: 0)
+    @inlinable public static var zero: TimeInterval { TimeInterval(nanoseconds: 0) }
 
     /// A length in nanoseconds.
     @inlinable public static func nanoseconds(_ n: Int64) -> TimeInterval { TimeInterval(nanoseconds: n) }

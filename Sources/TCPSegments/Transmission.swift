@@ -7,7 +7,7 @@ public final class Chunk: @unchecked Sendable {
     // @unchecked Sendable: the bytes of a range are immutable once it is shared, and the rest are constants.
 
     /// The capacity of a large chunk, in bytes.
-    public static let largeCapacity = 64 * 1024
+    @inlinable public static var largeCapacity: Int { 64 * 1024 }
 
     /// The first byte; valid for `capacity` bytes as long as the chunk lives.
     public let base: UnsafeMutableRawPointer
@@ -47,12 +47,13 @@ public struct ChunkRange: Sendable {
     }
 }
 
-/// Payload as a list of chunk ranges. One range, the usual case, needs no allocation.
+/// Payload as a list of chunk ranges. Up to two ranges, the usual case, need no allocation: bulk data crosses from one
+/// chunk into the next in nearly every transmission.
 public struct Payload: Sendable {
-    /// The first range; nil if there is no payload.
-    public private(set) var first: ChunkRange?
-    /// The ranges after the first.
-    public private(set) var rest: [ChunkRange] = []
+    /// The first two ranges; nil where there is none.
+    @usableFromInline var first, second: ChunkRange?
+    /// The ranges after the second. nil, not empty: an empty array is counted by reference, too.
+    @usableFromInline var rest: [ChunkRange]?
     /// Bytes in all ranges.
     public private(set) var count: Int = 0
 
@@ -63,31 +64,62 @@ public struct Payload: Sendable {
     public mutating func append(_ range: ChunkRange) {
         guard range.count > 0 else { return }
         count += range.count
-        if first == nil { first = range } else { rest.append(range) }
+        if first == nil {
+            first = range
+        } else if second == nil {
+            second = range
+        } else {
+            rest = (rest ?? []) + [range]
+        }
     }
 
     /// Calls `body` with the bytes of each range in order.
     @inlinable public func forEachRange(_ body: (ChunkRange) throws -> Void) rethrows {
         if let first { try body(first) }
-        for range in rest { try body(range) }
+        if let second { try body(second) }
+        if let rest { for range in rest { try body(range) } }
+    }
+
+    /// Calls `body` with `count` bytes from position `offset` on, piece by piece.
+    private func forEachPiece(from offset: Int, count: Int, _ body: (UnsafeRawBufferPointer) -> Void) {
+        precondition(offset >= 0 && count >= 0 && offset + count <= self.count, "a copy outside of the payload")
+        if let first, offset + count <= first.count {
+            // Nearly every segment lies in one range.
+            body(UnsafeRawBufferPointer(start: first.chunk.base + first.offset + offset, count: count))
+            return
+        }
+        var skip = offset
+        var left = count
+        forEachRange { range in
+            let n = min(range.count - skip, left)
+            guard n > 0 else {
+                skip -= min(skip, range.count)
+                return
+            }
+            body(UnsafeRawBufferPointer(start: range.chunk.base + range.offset + skip, count: n))
+            left -= n
+            skip = 0
+        }
     }
 
     /// Copies `count` bytes from position `offset` on to `destination`, which has room for them. Used by the simulator,
     /// tests and links that need contiguous bytes.
     public func copyBytes(from offset: Int, count: Int, to destination: UnsafeMutableRawPointer) {
-        precondition(offset >= 0 && count >= 0 && offset + count <= self.count, "a copy outside of the payload")
-        var skip = offset
-        var written = 0
-        forEachRange { range in
-            guard written < count else { return }
-            if skip >= range.count {
-                skip -= range.count
-                return
-            }
-            let n = min(range.count - skip, count - written)
-            (destination + written).copyMemory(from: range.chunk.base + range.offset + skip, byteCount: n)
-            written += n
-            skip = 0
+        var target = destination
+        forEachPiece(from: offset, count: count) { piece in
+            if let source = piece.baseAddress { target.copyMemory(from: source, byteCount: piece.count) }
+            target += piece.count
+        }
+    }
+
+    /// As `copyBytes`, and adds the bytes to `checksum` in the same pass.
+    public func copyBytes(
+        from offset: Int, count: Int, to destination: UnsafeMutableRawPointer, checksum: inout InternetChecksum
+    ) {
+        var target = destination
+        forEachPiece(from: offset, count: count) { piece in
+            checksum.add(copying: piece, to: target)
+            target += piece.count
         }
     }
 }
@@ -114,7 +146,7 @@ public struct Transmission: Sendable {
     @inlinable public var segmentCount: Int { payload.count == 0 ? 1 : (payload.count + segmentSize - 1) / segmentSize }
 
     /// The header of segment `index` (0 ..< segmentCount) and the range of the payload it carries.
-    public func segment(_ index: Int) -> (header: SegmentHeader, payloadOffset: Int, payloadCount: Int) {
+    @inlinable public func segment(_ index: Int) -> (header: SegmentHeader, payloadOffset: Int, payloadCount: Int) {
         let start = index * segmentSize
         let end = min(start + segmentSize, payload.count)
         var header = self.header

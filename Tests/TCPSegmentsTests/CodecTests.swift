@@ -42,6 +42,20 @@ private func decoded(_ bytes: [UInt8]) throws -> (header: SegmentHeader, payload
         #expect(bytes(of: back) == bytes(of: header))
     }
 
+    @Test("timestamps alone are read wherever they lie among the options, and written as RFC 7323 appendix A says")
+    func timestampsAlone() throws {
+        var header = SegmentHeader(
+            sourcePort: 1, destinationPort: 2, sequenceNumber: SequenceNumber(3), controlBits: .ack)
+        header.options.timestamps = Timestamps(value: 0x0102_0304, echoReply: 0x0506_0708)
+        let option: [UInt8] = [8, 10, 1, 2, 3, 4, 5, 6, 7, 8]
+        #expect(Array(bytes(of: header)[20...]) == [1, 1] + option)
+        for layout in [[1, 1] + option, option + [0, 0], option + [1, 1], [1] + option + [0]] {
+            var wire = bytes(of: header)
+            wire.replaceSubrange(20..., with: layout)
+            #expect(try decoded(wire).header.options.timestamps == header.options.timestamps)
+        }
+    }
+
     @Test("a header is laid out as RFC 9293 3.1 draws it")
     func golden() {
         var header = SegmentHeader(
@@ -147,6 +161,54 @@ private func decoded(_ bytes: [UInt8]) throws -> (header: SegmentHeader, payload
             whole[start..<min(start + size, whole.count)].withUnsafeBytes { many.add($0) }
         }
         #expect(one.value == many.value)
+    }
+
+    @Test("summing while copying gives the same sum and the same bytes", arguments: [0, 1, 3, 64, 127, 1460, 65_535])
+    func copying(length: Int) {
+        for fill in [UInt8(0xFF), 0x5A] {
+            let source = (0..<length).map { UInt8(truncatingIfNeeded: $0 &* 89) | fill }
+            var target = [UInt8](repeating: 0, count: length + 8)
+            var plain = InternetChecksum()
+            var copied = InternetChecksum()
+            source.withUnsafeBytes { bytes in
+                plain.add(bytes)
+                target.withUnsafeMutableBytes { copied.add(copying: bytes, to: $0.baseAddress! + 3) }
+            }
+            #expect(plain.value == copied.value)
+            #expect(Array(target[3..<(3 + length)]) == source)
+            #expect(target[..<3].allSatisfy { $0 == 0 } && target[(3 + length)...].allSatisfy { $0 == 0 })
+        }
+    }
+}
+
+@Suite struct PayloadTests {
+    @Test("bytes are gathered from as many ranges as there are, and summed on the way", arguments: 1...5)
+    func gather(ranges: Int) {
+        var payload = Payload()
+        var whole: [UInt8] = []
+        for r in 0..<ranges {
+            let chunk = Chunk(capacity: 64)
+            for i in 0..<64 { chunk.base.storeBytes(of: UInt8(r * 40 + i), toByteOffset: i, as: UInt8.self) }
+            payload.append(ChunkRange(chunk, offset: r, count: 21 + r))
+            whole += (0..<(21 + r)).map { UInt8(r * 40 + r + $0) }
+        }
+        #expect(payload.count == whole.count)
+        for from in stride(from: 0, to: whole.count, by: 7) {
+            for count in stride(from: 0, through: whole.count - from, by: 5) {
+                let expected = Array(whole[from..<(from + count)])
+                var plain = [UInt8](repeating: 0, count: count + 1)
+                var summed = plain
+                var sum = InternetChecksum()
+                var expectedSum = InternetChecksum()
+                expected.withUnsafeBytes { expectedSum.add($0) }
+                plain.withUnsafeMutableBytes { payload.copyBytes(from: from, count: count, to: $0.baseAddress!) }
+                summed.withUnsafeMutableBytes {
+                    payload.copyBytes(from: from, count: count, to: $0.baseAddress!, checksum: &sum)
+                }
+                #expect(Array(plain[..<count]) == expected && Array(summed[..<count]) == expected)
+                #expect(sum.value == expectedSum.value)
+            }
+        }
     }
 }
 
