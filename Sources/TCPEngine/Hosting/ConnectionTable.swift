@@ -1,10 +1,30 @@
 // Demultiplexing by four-tuple: open addressing with linear probing.
 import TCPSegments
 
-/// A map from four-tuple to whatever holds that connection: `Connection`, `HalfOpen` or `TimeWaitRecord`.
+/// What a host holds under a four-tuple. An enum, so that finding out which costs a comparison and no dynamic cast.
+enum HostEntry {
+    case connection(Connection)
+    case halfOpen(HalfOpen)
+    case timeWait(TimeWaitRecord)
+
+    var tuple: FourTuple {
+        switch self {
+        case .connection(let connection): return connection.tuple
+        case .halfOpen(let halfOpen): return halfOpen.tuple
+        case .timeWait(let record): return record.tuple
+        }
+    }
+}
+
+/// A map from four-tuple to entry. A slot is 16 bytes: the entry knows its tuple, and the hash beside it tells nearly always
+/// whether to ask.
 struct ConnectionTable {
-    private var keys: [FourTuple]
-    private var values: [AnyObject?]
+    private struct Slot {
+        var entry: HostEntry?
+        var hash: UInt32 = 0
+    }
+
+    private var slots: [Slot]
     private var mask: Int
     private(set) var count = 0
     private let key: UInt64
@@ -12,82 +32,82 @@ struct ConnectionTable {
     init(key: UInt64) {
         self.key = key
         mask = 15
-        keys = Array(repeating: Self.noKey, count: 16)
-        values = Array(repeating: nil, count: 16)
+        slots = Array(repeating: Slot(), count: 16)
     }
 
-    private static let noKey = FourTuple(local: Endpoint(.anyIPv6, 0), remote: Endpoint(.anyIPv6, 0))
-
-    /// A multiplicative mix with a secret key: cheap, and not to be steered from outside.
-    private func home(_ t: FourTuple) -> Int {
-        var h = (t.remote.address.low ^ key) &* 0x9e37_79b9_7f4a_7c15
-        h ^= t.remote.address.high &* 0xc2b2_ae3d_27d4_eb4f
-        h = (h ^ (h >> 32)) &+ (UInt64(t.remote.port) << 16 | UInt64(t.local.port)) &* 0xbf58_476d_1ce4_e5b9
-        h = (h ^ (h >> 29)) &+ (t.local.address.low ^ t.local.address.high) &* 0x94d0_49bb_1331_11eb
-        h = (h ^ (h >> 32)) &* (key | 1)
-        return Int(truncatingIfNeeded: h >> 17) & mask
+    /// Two folded multiplications with a secret key (the construction of wyhash): cheap, and not to be steered from outside.
+    private func hash(_ t: FourTuple) -> UInt32 {
+        func fold(_ a: UInt64, _ b: UInt64) -> UInt64 {
+            let (high, low) = a.multipliedFullWidth(by: b)
+            return high ^ low
+        }
+        let ports = UInt64(t.remote.port) << 16 | UInt64(t.local.port)
+        let remote = fold(t.remote.address.low ^ key, t.remote.address.high ^ ports ^ 0x9e37_79b9_7f4a_7c15)
+        let both = fold(t.local.address.low ^ remote, t.local.address.high ^ key ^ 0xbf58_476d_1ce4_e5b9)
+        return UInt32(truncatingIfNeeded: both ^ both >> 32)
     }
 
-    subscript(tuple: FourTuple) -> AnyObject? {
-        var i = home(tuple)
-        while let value = values[i] {
-            if keys[i] == tuple { return value }
+    private func home(_ hash: UInt32) -> Int { Int(hash) & mask }
+
+    subscript(tuple: FourTuple) -> HostEntry? {
+        let wanted = hash(tuple)
+        var i = home(wanted)
+        while let entry = slots[i].entry {
+            if slots[i].hash == wanted, entry.tuple == tuple { return entry }
             i = (i + 1) & mask
         }
         return nil
     }
 
-    /// Puts `value` under `tuple`, in place of what is there.
-    mutating func set(_ value: AnyObject, for tuple: FourTuple) {
+    /// Puts `entry` under its tuple, in place of what is there.
+    mutating func set(_ entry: HostEntry) {
         if (count + 1) * 3 > (mask + 1) * 2 { resize(to: (mask + 1) * 2) }
-        var i = home(tuple)
-        while values[i] != nil {
-            if keys[i] == tuple {
-                values[i] = value
+        let tuple = entry.tuple
+        let hash = hash(tuple)
+        var i = home(hash)
+        while let other = slots[i].entry {
+            if slots[i].hash == hash, other.tuple == tuple {
+                slots[i].entry = entry
                 return
             }
             i = (i + 1) & mask
         }
-        keys[i] = tuple
-        values[i] = value
+        slots[i] = Slot(entry: entry, hash: hash)
         count += 1
     }
 
     mutating func remove(_ tuple: FourTuple) {
-        var i = home(tuple)
-        while values[i] != nil, keys[i] != tuple { i = (i + 1) & mask }
-        guard values[i] != nil else { return }
+        let wanted = hash(tuple)
+        var i = home(wanted)
+        while let entry = slots[i].entry, slots[i].hash != wanted || entry.tuple != tuple { i = (i + 1) & mask }
+        guard slots[i].entry != nil else { return }
         // Linear probing without tombstones: later entries of the run move up where they may.
         var hole = i
         var j = (i + 1) & mask
-        while values[j] != nil {
-            let distanceToHome = (j &- home(keys[j])) & mask
+        while slots[j].entry != nil {
+            let distanceToHome = (j &- home(slots[j].hash)) & mask
             if distanceToHome >= (j &- hole) & mask {
-                keys[hole] = keys[j]
-                values[hole] = values[j]
+                slots[hole] = slots[j]
                 hole = j
             }
             j = (j + 1) & mask
         }
-        values[hole] = nil
-        keys[hole] = Self.noKey
+        slots[hole] = Slot()
         count -= 1
         if mask > 1023, count * 8 < mask + 1 { resize(to: (mask + 1) / 2) }
     }
 
     /// All entries in no particular order.
-    var all: [AnyObject] { values.compactMap { $0 } }
+    var all: [HostEntry] { slots.compactMap { $0.entry } }
 
     private mutating func resize(to capacity: Int) {
-        let old = (keys, values)
-        keys = Array(repeating: Self.noKey, count: capacity)
-        values = Array(repeating: nil, count: capacity)
+        let old = slots
+        slots = Array(repeating: Slot(), count: capacity)
         mask = capacity - 1
-        for (i, value) in old.1.enumerated() where value != nil {
-            var j = home(old.0[i])
-            while values[j] != nil { j = (j + 1) & mask }
-            keys[j] = old.0[i]
-            values[j] = value
+        for slot in old where slot.entry != nil {
+            var j = home(slot.hash)
+            while slots[j].entry != nil { j = (j + 1) & mask }
+            slots[j] = slot
         }
     }
 }

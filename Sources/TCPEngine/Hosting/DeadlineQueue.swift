@@ -7,21 +7,21 @@ import TCPSegments
 struct DeadlineQueue {
     private struct Entry: Comparable {
         let at: Int64
-        let target: AnyObject
+        let target: HostEntry
         static func < (a: Entry, b: Entry) -> Bool { a.at < b.at }
         static func == (a: Entry, b: Entry) -> Bool { a.at == b.at }
     }
 
     private var heap = Heap<Entry>()
 
-    mutating func add(_ target: AnyObject, at nanoseconds: Int64) {
+    mutating func add(_ target: HostEntry, at nanoseconds: Int64) {
         heap.insert(Entry(at: nanoseconds, target: target))
     }
 
     var next: Instant? { heap.min.map { Instant(nanoseconds: $0.at) } }
 
     /// Takes out an entry that is due.
-    mutating func takeDue(at now: Instant) -> (target: AnyObject, at: Int64)? {
+    mutating func takeDue(at now: Instant) -> (target: HostEntry, at: Int64)? {
         guard let first = heap.min, first.at <= now.nanoseconds else { return nil }
         heap.removeMin()
         return (first.target, first.at)

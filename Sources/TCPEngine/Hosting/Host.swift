@@ -7,11 +7,11 @@ final class HostLink {
     let id: LinkID
     let properties: LinkProperties
     let addresses: AddressPair
-    var isWritable = true
-    var isGone = false
+    @exclusivity(unchecked) var isWritable = true
+    @exclusivity(unchecked) var isGone = false
     /// Connections that may have something to send, each once; they take turns.
-    var ready = Deque<Connection>()
-    var isScheduled = false
+    @exclusivity(unchecked) var ready = Deque<Connection>()
+    @exclusivity(unchecked) var isScheduled = false
 
     init(_ id: LinkID, _ properties: LinkProperties, _ addresses: AddressPair) {
         self.id = id
@@ -26,24 +26,25 @@ public final class Host {
     /// How the host was set up.
     public let configuration: HostConfiguration
     let secrets: Secrets
+    // Accesses are not checked for overlap: see `Connection`.
     let pool = ChunkPool()
-    var table: ConnectionTable
-    var listeners: [Endpoint: Listener] = [:]
-    var reservations = PortReservations()
-    var ephemeralPorts: EphemeralPorts
-    var deadlines = DeadlineQueue()
-    var links: [LinkID: HostLink] = [:]
+    @exclusivity(unchecked) var table: ConnectionTable
+    @exclusivity(unchecked) var listeners: [Endpoint: Listener] = [:]
+    @exclusivity(unchecked) var reservations = PortReservations()
+    @exclusivity(unchecked) var ephemeralPorts: EphemeralPorts
+    @exclusivity(unchecked) var deadlines = DeadlineQueue()
+    @exclusivity(unchecked) var links: [LinkID: HostLink] = [:]
     /// Connections with something to send and no link, by address pair.
-    var waitingForLink: [AddressPair: Deque<Connection>] = [:]
+    @exclusivity(unchecked) var waitingForLink: [AddressPair: Deque<Connection>] = [:]
     /// Outputs that belong to no connection: replies, accept queues, wanted links.
-    var notices = Deque<Output>()
-    var connectionsWithEvents = Deque<Connection>()
-    var linksWithWork = Deque<HostLink>()
+    @exclusivity(unchecked) var notices = Deque<Output>()
+    @exclusivity(unchecked) var connectionsWithEvents = Deque<Connection>()
+    @exclusivity(unchecked) var linksWithWork = Deque<HostLink>()
     /// Bytes that came with SYNs and wait for their handshakes.
-    var earlyBytes = 0
+    @exclusivity(unchecked) var earlyBytes = 0
     private let defaults: SharedConfiguration
     /// What happened to segments without a connection.
-    public internal(set) var statistics = HostStatistics()
+    @exclusivity(unchecked) public internal(set) var statistics = HostStatistics()
 
     /// A host whose secrets (sequence numbers, ports) derive from `seed`.
     public init(configuration: HostConfiguration, seed: UInt64) {
@@ -61,10 +62,16 @@ public final class Host {
     public var connectionCount: Int { table.count }
 
     /// All connections in no particular order, for listings.
-    public var connections: [Connection] { table.all.compactMap { $0 as? Connection } }
+    public var connections: [Connection] {
+        table.all.compactMap { entry in
+            if case .connection(let connection) = entry { connection } else { nil }
+        }
+    }
 
     /// What the owner attached to the connection with these ends.
-    public func owner(of tuple: FourTuple) -> AnyObject? { (table[tuple] as? Connection)?.userData }
+    public func owner(of tuple: FourTuple) -> AnyObject? {
+        if case .connection(let connection) = table[tuple] { connection.userData } else { nil }
+    }
 
     // MARK: User calls
 
@@ -97,7 +104,7 @@ public final class Host {
             timestampOffset: secrets.timestampOffset(for: tuple),
             configuration: own.map { SharedConfiguration($0) } ?? defaults, pool: pool)
         connection.eventMask = eventMask
-        table.set(connection, for: tuple)
+        table.set(.connection(connection))
         connection.openActively(at: now)
         // The owner of the links decides which one to use. Every OPEN asks anew: earlier failures do not count for it.
         notices.append(.linkWanted(tuple.addresses, fresh: true))
@@ -162,21 +169,20 @@ public final class Host {
     /// True if a connection, TIME-WAIT included, has this local endpoint.
     private func isPortInUse(_ endpoint: Endpoint) -> Bool {
         table.all.contains { entry in
-            let local = Self.tuple(of: entry)?.local
-            return local?.port == endpoint.port
-                && (endpoint.address.isUnspecified || local?.address == endpoint.address)
+            let local = entry.tuple.local
+            return local.port == endpoint.port
+                && (endpoint.address.isUnspecified || local.address == endpoint.address)
         }
     }
 
     /// True if an active OPEN may take these ends: nobody has them, or only an old connection in TIME-WAIT that need not
     /// be waited for.
     private func isFree(_ tuple: FourTuple, at now: Instant) -> Bool {
-        guard let entry = table[tuple] else { return true }
-        return (entry as? TimeWaitRecord)?.mayBeReused(at: now) ?? false
-    }
-
-    static func tuple(of entry: AnyObject) -> FourTuple? {
-        (entry as? Connection)?.tuple ?? (entry as? HalfOpen)?.tuple ?? (entry as? TimeWaitRecord)?.tuple
+        switch table[tuple] {
+        case nil: return true
+        case .connection, .halfOpen: return false
+        case .timeWait(let record): return record.mayBeReused(at: now)
+        }
     }
 
     /// SEND (RFC 9293 3.10.2): queues what fits and returns its size; after 0, `.writable` follows.

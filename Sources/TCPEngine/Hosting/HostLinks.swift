@@ -156,8 +156,8 @@ extension Host {
             // RFC 9293 3.6.1 asks for the state, not for the buffers: a record replaces the connection.
             connection.isDetached = true
             let record = TimeWaitRecord(connection, link: connection.link?.id ?? LinkID(0), at: now)
-            table.set(record, for: connection.tuple)
-            deadlines.add(record, at: record.deadline.nanoseconds)
+            table.set(.timeWait(record))
+            deadlines.add(.timeWait(record), at: record.deadline.nanoseconds)
             connection.emit(.closed(nil))
             connection.isQueuedForEvents = true
             connectionsWithEvents.append(connection)
@@ -171,24 +171,26 @@ extension Host {
         let next = connection.timers.nextNanoseconds
         guard next < connection.scheduledDeadline else { return }
         connection.scheduledDeadline = next
-        deadlines.add(connection, at: next)
+        deadlines.add(.connection(connection), at: next)
     }
 
     /// Does what is due at `now`: timers of connections, retransmissions of SYN-ACKs, ends of TIME-WAIT.
     public func handleTimeout(at now: Instant) {
         while let (target, at) = deadlines.takeDue(at: now) {
-            if let connection = target as? Connection {
+            switch target {
+            case .connection(let connection):
                 if connection.scheduledDeadline == at { connection.scheduledDeadline = .max }
                 guard !connection.isDetached else { continue }
                 connection.handleTimeout(at: now)
                 touch(connection, at: now)
-            } else if let halfOpen = target as? HalfOpen {
+            case .halfOpen(let halfOpen):
                 synAckTimedOut(halfOpen, at: now)
-            } else if let record = target as? TimeWaitRecord, table[record.tuple] === record {
+            case .timeWait(let record):
+                guard case .timeWait(let current) = table[record.tuple], current === record else { continue }
                 if record.deadline <= now {
                     table.remove(record.tuple)
                 } else {
-                    deadlines.add(record, at: record.deadline.nanoseconds)
+                    deadlines.add(.timeWait(record), at: record.deadline.nanoseconds)
                 }
             }
         }

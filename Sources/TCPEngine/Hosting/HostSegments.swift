@@ -7,25 +7,24 @@ extension Host {
         _ header: SegmentHeader, payload: UnsafeRawBufferPointer, tuple: FourTuple, on linkID: LinkID, at now: Instant
     ) {
         let entry = table[tuple]
-        if let connection = entry as? Connection, connection.linkID == linkID {
+        if case .connection(let connection) = entry, connection.linkID == linkID {
             connection.handle(header, payload: payload, at: now)
             touch(connection, at: now)
             return
         }
         guard let link = links[linkID] else { return }
-        guard let entry else {
-            arrivesForListener(header, payload: payload, tuple: tuple, link: link, at: now)
-            return
-        }
-        if let connection = entry as? Connection {
+        switch entry {
+        case .connection(let connection):
             // What belongs together goes out where it came in.
             move(connection, to: link)
             connection.handle(header, payload: payload, at: now)
             touch(connection, at: now)
-        } else if let halfOpen = entry as? HalfOpen {
+        case .halfOpen(let halfOpen):
             arrivesForHalfOpen(halfOpen, header, payload: payload, link: link, at: now)
-        } else if let record = entry as? TimeWaitRecord {
+        case .timeWait(let record):
             arrivesInTimeWait(record, header, payload: payload, link: link, at: now)
+        case nil:
+            arrivesForListener(header, payload: payload, tuple: tuple, link: link, at: now)
         }
     }
 
@@ -67,8 +66,8 @@ extension Host {
             timestampOffset: secrets.timestampOffset(for: tuple), syn: header,
             text: earlyText(header, payload, for: listener), at: now)
         listener.halfOpenCount += 1
-        table.set(halfOpen, for: tuple)
-        deadlines.add(halfOpen, at: halfOpen.deadline.nanoseconds)
+        table.set(.halfOpen(halfOpen))
+        deadlines.add(.halfOpen(halfOpen), at: halfOpen.deadline.nanoseconds)
         reply(halfOpen.synAck(effective(link.properties), at: now), tuple: tuple, link: link)
     }
 
@@ -161,7 +160,7 @@ extension Host {
         connection.link = link
         connection.eventMask = listener.eventMask
         connection.openPassively(halfOpen, link: effective(link.properties), at: now)
-        table.set(connection, for: halfOpen.tuple)
+        table.set(.connection(connection))
         connection.listener = listener
         connection.handle(header, payload: payload, at: now)
         listener.acceptQueue.append(connection)
@@ -177,7 +176,7 @@ extension Host {
 
     /// RFC 6298 (5.4) to (5.6) for the SYN-ACK.
     func synAckTimedOut(_ halfOpen: HalfOpen, at now: Instant) {
-        guard table[halfOpen.tuple] === halfOpen else { return }
+        guard case .halfOpen(let current) = table[halfOpen.tuple], current === halfOpen else { return }
         guard !halfOpen.listener.isClosed,
             halfOpen.retransmissions < halfOpen.listener.configuration.synAckRetries, let link = links[halfOpen.link]
         else {
@@ -188,7 +187,7 @@ extension Host {
         let configuration = halfOpen.listener.configuration
         let wait = min(configuration.initialRTO * (1 << Int64(halfOpen.retransmissions)), configuration.maximumRTO)
         halfOpen.deadline = now + wait
-        deadlines.add(halfOpen, at: halfOpen.deadline.nanoseconds)
+        deadlines.add(.halfOpen(halfOpen), at: halfOpen.deadline.nanoseconds)
         reply(halfOpen.synAck(effective(link.properties), at: now), tuple: halfOpen.tuple, link: link)
     }
 
