@@ -8,54 +8,90 @@ struct ReceiveBuffer {
     private let pool: ChunkPool
     /// Bytes held.
     private(set) var count = 0
-    /// Filled bytes of the last range's chunk; -1 if its rest is not ours to fill.
-    private var fill = -1
+    /// Where the next byte goes: behind the last range, in its chunk, which `ranges` keeps alive; valid for `room` bytes.
+    /// So a segment costs a copy and no look at the chunk. nil: the next bytes begin another range.
+    private var tail: UnsafeMutableRawPointer?
+    private var room = 0
+    /// Bytes before `tail` that the last range does not count yet.
+    private var unrecorded = 0
 
     init(pool: ChunkPool) { self.pool = pool }
 
     mutating func append(_ bytes: UnsafeRawBufferPointer) {
+        guard let source = bytes.baseAddress else { return }
+        if let tail, bytes.count <= room {
+            fill(from: source, bytes.count, at: tail)
+            return
+        }
+        appendAcrossChunks(bytes)
+    }
+
+    /// Bounds: the caller has seen that `n` <= `room`.
+    @inline(__always)
+    private mutating func fill(from source: UnsafeRawPointer, _ n: Int, at tail: UnsafeMutableRawPointer) {
+        tail.copyMemory(from: source, byteCount: n)
+        self.tail = tail + n
+        room -= n
+        unrecorded += n
+        count += n
+    }
+
+    private mutating func appendAcrossChunks(_ bytes: UnsafeRawBufferPointer) {
         var rest = bytes
         while rest.count > 0, let source = rest.baseAddress {
-            if fill < 0 || fill == (ranges.last?.chunk.capacity ?? 0) {
-                ranges.append(ChunkRange(pool.take(for: rest.count, queued: count), offset: 0, count: 0))
-                fill = 0
+            if room == 0 {
+                record()
+                let chunk = pool.take(for: rest.count, queued: count)
+                ranges.append(ChunkRange(chunk, offset: 0, count: 0))
+                tail = chunk.base
+                room = chunk.capacity
             }
-            let last = ranges.count - 1
-            let chunk = ranges[last].chunk
-            let n = min(chunk.capacity - fill, rest.count)
-            // Bounds: fill + n <= capacity, and n <= rest.count.
-            (chunk.base + fill).copyMemory(from: source, byteCount: n)
-            fill += n
-            ranges[last].count += n
-            count += n
+            guard let tail else { preconditionFailure("room without a chunk") }
+            let n = min(room, rest.count)
+            fill(from: source, n, at: tail)
             rest = UnsafeRawBufferPointer(rebasing: rest[n...])
         }
     }
 
-    /// Appends bytes that lie in a chunk already.
-    mutating func append(_ range: ChunkRange) {
-        guard range.count > 0 else { return }
-        ranges.append(range)
-        count += range.count
-        fill = -1
+    /// Lets the last range count what lies before `tail`.
+    private mutating func record() {
+        guard unrecorded > 0 else { return }
+        ranges[ranges.count - 1].count += unrecorded
+        unrecorded = 0
     }
 
-    /// The first contiguous run of bytes, which stays valid while `body` runs; empty if there are none.
-    func withFirst<R>(_ body: (UnsafeRawBufferPointer) -> R) -> R {
-        guard let first = ranges.first else { return body(UnsafeRawBufferPointer(start: nil, count: 0)) }
-        return withExtendedLifetime(first.chunk) { body(first.bytes) }
+    /// Nothing more goes into the last range's chunk.
+    private mutating func seal() {
+        record()
+        tail = nil
+        room = 0
+    }
+
+    /// Appends bytes that lie in a chunk already, and whose chunk's rest is not ours to fill.
+    mutating func append(_ range: ChunkRange) {
+        guard range.count > 0 else { return }
+        seal()
+        ranges.append(range)
+        count += range.count
+    }
+
+    /// The first contiguous run of bytes; nil if there are none.
+    mutating func firstRange() -> ChunkRange? {
+        record()
+        return ranges.first
     }
 
     /// Forgets the first `n` bytes (at most `count`).
     mutating func consume(_ n: Int) {
+        record()
         var left = min(n, count)
         count -= left
         while left > 0, let first = ranges.first {
             if first.count <= left {
                 left -= first.count
+                if ranges.count == 1 { seal() }
                 ranges.removeFirst()
                 pool.recycle(first.chunk)
-                if ranges.isEmpty { fill = -1 }
             } else {
                 ranges[0].offset += left
                 ranges[0].count -= left
@@ -66,11 +102,15 @@ struct ReceiveBuffer {
     }
 
     /// Copies all bytes without consuming them, for snapshots.
-    func copyAll() -> [UInt8] { ranges.flatMap { Array($0.bytes) } }
+    func copyAll() -> [UInt8] {
+        var copy = self
+        copy.record()
+        return copy.ranges.flatMap { Array($0.bytes) }
+    }
 
     mutating func discardAll() {
+        seal()
         ranges = Deque()
         count = 0
-        fill = -1
     }
 }

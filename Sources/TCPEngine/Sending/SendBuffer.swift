@@ -24,23 +24,26 @@ struct SendBuffer {
 
     var count: Int { end - start }
 
-    /// Appends `maximum` bytes or fewer, as `fill` writes them: it gets room for 1 to `maximum` bytes and returns how
-    /// many it wrote.
-    mutating func append(maximum: Int, _ fill: (UnsafeMutableRawBufferPointer) -> Int) -> Int {
-        guard maximum > 0 else { return 0 }
+    /// Room behind the last byte for 1 to `maximum` (more than 0) bytes. The caller fills it, which touches nothing of the
+    /// buffer, and then says how many bytes there are with `commit`.
+    mutating func room(maximum: Int) -> ChunkRange {
         if slots.last.map({ $0.tail == $0.chunk.capacity }) ?? true {
             slots.append(Slot(start: end, chunk: pool.take(for: maximum, queued: count), head: 0, tail: 0))
         }
+        let slot = slots[slots.count - 1]
+        return ChunkRange(slot.chunk, offset: slot.tail, count: min(slot.chunk.capacity - slot.tail, maximum))
+    }
+
+    /// The first `written` bytes of `room` are filled.
+    mutating func commit(_ written: Int, of room: ChunkRange) {
         let last = slots.count - 1
-        let tail = slots[last].tail
-        let chunk = slots[last].chunk
-        let room = min(chunk.capacity - tail, maximum)
-        // Bounds: tail < capacity and room <= capacity - tail.
-        let written = min(max(fill(UnsafeMutableRawBufferPointer(start: chunk.base + tail, count: room)), 0), room)
-        slots[last].tail = tail + written
+        // A fill that itself sends would have its bytes counted twice.
+        precondition(
+            last >= 0 && slots[last].chunk === room.chunk && slots[last].tail == room.offset && written <= room.count,
+            "a send from within the closure of a send")
+        slots[last].tail += written
         end = end + written
         if slots[last].tail == slots[last].head { slots.removeLast() }
-        return written
     }
 
     /// Forgets everything before `position`.

@@ -22,12 +22,11 @@ extension Connection {
     /// Lends the first contiguous run of in-order bytes (empty if there are none) to `body`, which returns how many of
     /// them it has consumed.
     public func withReceivedBytes(at now: Instant, _ body: (UnsafeRawBufferPointer) -> Int) -> Int {
-        var offered = 0
-        let wanted = receiveBuffer.withFirst { bytes in
-            offered = bytes.count
-            return body(bytes)
-        }
-        let consumed = min(max(wanted, 0), offered)
+        // `body` runs while nothing of the connection is being accessed, and the chunk outlives it.
+        let first = receiveBuffer.firstRange()
+        let bytes = first?.bytes ?? UnsafeRawBufferPointer(start: nil, count: 0)
+        let wanted = withExtendedLifetime(first) { body(bytes) }
+        let consumed = min(max(wanted, 0), bytes.count)
         if consumed > 0 {
             receiveBuffer.consume(consumed)
             considerWindowUpdate()

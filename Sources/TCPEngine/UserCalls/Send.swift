@@ -18,7 +18,12 @@ extension Connection {
             wantsWritable = maximum > 0
             return 0
         }
-        return sendBuffer.append(maximum: room, fill)
+        let space = sendBuffer.room(maximum: room)
+        let target = UnsafeMutableRawBufferPointer(start: space.chunk.base + space.offset, count: space.count)
+        // `fill` runs while nothing of the connection is being accessed; `space` keeps the chunk.
+        let written = withExtendedLifetime(space) { min(max(fill(target), 0), space.count) }
+        sendBuffer.commit(written, of: space)
+        return written
     }
 
     /// SEND with the urgent flag (RFC 9293 3.10.2): as `send`, and the peer hears that urgent data ends with the last of the
