@@ -41,8 +41,8 @@ public final class CaptureWriter: Sendable {
     public static func record(
         _ segment: UnsafeRawBufferPointer, from: IPAddress, to: IPAddress, time: Int64
     ) -> [UInt8] {
-        let v4 = from.isIPv4 && to.isIPv4
-        let ipLength = v4 ? 20 : 40
+        let ip = IPHeader(source: from, destination: to, protocolNumber: 6, hopLimit: 233)
+        let ipLength = ip.encodedLength
         let total = ipLength + segment.count
         let kept = min(total, 65_535)
         var bytes: [UInt8] = []
@@ -52,26 +52,10 @@ public final class CaptureWriter: Sendable {
         put32(UInt32(truncatingIfNeeded: time % 1_000_000_000))
         put32(UInt32(kept))
         put32(UInt32(total))
-        func big16(_ v: Int) { bytes += [UInt8(truncatingIfNeeded: v >> 8), UInt8(truncatingIfNeeded: v)] }
-        func big64(_ v: UInt64) { withUnsafeBytes(of: v.bigEndian) { bytes += $0 } }
-        if v4 {
-            let start = bytes.count
-            bytes += [0x45, 0]
-            big16(total)
-            bytes += [0, 0, 0x40, 0, 233, 6, 0, 0]
-            for a in [from, to] { withUnsafeBytes(of: a.v4Bits.bigEndian) { bytes += $0 } }
-            var sum = InternetChecksum()
-            bytes[start...].withUnsafeBytes { sum.add($0) }
-            bytes[start + 10] = UInt8(sum.value >> 8)
-            bytes[start + 11] = UInt8(sum.value & 0xFF)
-        } else {
-            bytes += [0x60, 0, 0, 0]
-            big16(segment.count)
-            bytes += [6, 233]
-            for a in [from, to] {
-                big64(a.high)
-                big64(a.low)
-            }
+        withUnsafeTemporaryAllocation(byteCount: ipLength, alignment: 8) { header in
+            guard let base = header.baseAddress else { return }
+            ip.encode(payloadLength: segment.count, into: base)
+            bytes += header
         }
         let tcp = bytes.count
         bytes += segment.prefix(kept - ipLength)

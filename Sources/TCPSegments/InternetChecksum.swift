@@ -33,8 +33,10 @@ public struct InternetChecksum: Sendable {
         if count & 1 == 1 { isOdd.toggle() }
     }
 
-    /// Adds the pseudo-header of a segment of `length` bytes.
-    public mutating func addPseudoHeader(from source: IPAddress, to destination: IPAddress, length: Int) {
+    /// Adds the pseudo-header of a segment of `length` bytes; 6 is TCP's number.
+    public mutating func addPseudoHeader(
+        from source: IPAddress, to destination: IPAddress, length: Int, protocolNumber: UInt8 = 6
+    ) {
         func add(_ word: UInt64) {
             sum &+= (word & 0xFFFF_FFFF) &+ (word >> 32)
         }
@@ -43,7 +45,7 @@ public struct InternetChecksum: Sendable {
         } else {
             for half in [source.high, source.low, destination.high, destination.low] { add(half.bigEndian) }
         }
-        add(UInt64(UInt32(truncatingIfNeeded: length).bigEndian) &+ UInt64(UInt16(6).bigEndian))
+        add(UInt64(UInt32(truncatingIfNeeded: length).bigEndian) &+ UInt64(UInt16(protocolNumber).bigEndian))
     }
 
     /// The value for the checksum field, in host order.
