@@ -1,12 +1,11 @@
 // One connection of RFC 9293: what it holds, and the face it shows. The rules are in the rooms beside this file.
-import DequeModule
 import TCPSegments
 
 /// A TCP connection without I/O. Segments, time and user calls go in; `poll` gives outputs in the order in which they
 /// came about. The same inputs give the same outputs. `now` must not go backwards.
 ///
 /// The rooms: `UserCalls/` (RFC 9293 3.10.1-6), `SegmentArrives/` (3.10.7), `Timeouts/` (3.10.8), `Transmit/`.
-public final class Connection {
+public final class Connection: TurnTaking {
     /// The two ends, this host's first.
     public let tuple: FourTuple
     /// The state; only `transition(to:)` changes it.
@@ -100,8 +99,10 @@ public final class Connection {
     @exclusivity(unchecked) weak var listener: Listener?
     @exclusivity(unchecked) var polledBytes = 0
 
-    @exclusivity(unchecked) private var events = Deque<ConnectionEvent>()
-    @exclusivity(unchecked) private(set) var hasEvents = false
+    @exclusivity(unchecked) var nextInTurn: Connection?
+
+    @exclusivity(unchecked) private var events = EventQueue()
+    var hasEvents: Bool { !events.isEmpty }
     @exclusivity(unchecked) private var readableIsQueued = false
 
     init(
@@ -144,7 +145,6 @@ public final class Connection {
 
     func emit(_ event: ConnectionEvent) {
         events.append(event)
-        hasEvents = true
     }
 
     /// Says once that there is something to read, until that has been polled.
@@ -155,12 +155,8 @@ public final class Connection {
     }
 
     func nextEvent() -> ConnectionEvent? {
-        guard hasEvents, let event = events.popFirst() else { return nil }
+        guard let event = events.popFirst() else { return nil }
         if case .readable = event { readableIsQueued = false }
-        if events.isEmpty {
-            events = Deque()
-            hasEvents = false
-        }
         return event
     }
 

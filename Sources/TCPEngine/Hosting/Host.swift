@@ -3,20 +3,26 @@ import DequeModule
 import TCPSegments
 
 /// A link as the host sees it.
-final class HostLink {
+final class HostLink: TurnTaking {
     let id: LinkID
     let properties: LinkProperties
     let addresses: AddressPair
     @exclusivity(unchecked) var isWritable = true
     @exclusivity(unchecked) var isGone = false
     /// Connections that may have something to send, each once; they take turns.
-    @exclusivity(unchecked) var ready = Deque<Connection>()
+    @exclusivity(unchecked) var ready = TurnQueue<Connection>()
     @exclusivity(unchecked) var isScheduled = false
+    @exclusivity(unchecked) var nextInTurn: HostLink?
 
     init(_ id: LinkID, _ properties: LinkProperties, _ addresses: AddressPair) {
         self.id = id
         self.properties = properties
         self.addresses = addresses
+    }
+
+    deinit {
+        // One by one: a long chain must not be released link by link on the stack.
+        while ready.popFirst() != nil {}
     }
 }
 
@@ -39,7 +45,7 @@ public final class Host {
     /// Outputs that belong to no connection: replies, accept queues, wanted links.
     @exclusivity(unchecked) var notices = Deque<Output>()
     @exclusivity(unchecked) var connectionsWithEvents = Deque<Connection>()
-    @exclusivity(unchecked) var linksWithWork = Deque<HostLink>()
+    @exclusivity(unchecked) var linksWithWork = TurnQueue<HostLink>()
     /// Bytes that came with SYNs and wait for their handshakes.
     @exclusivity(unchecked) var earlyBytes = 0
     private let defaults: SharedConfiguration

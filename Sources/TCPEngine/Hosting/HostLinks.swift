@@ -31,9 +31,9 @@ extension Host {
     public func removeLink(_ id: LinkID, at now: Instant) {
         guard let link = links.removeValue(forKey: id) else { return }
         link.isGone = true
-        let stranded = link.ready
-        link.ready = Deque()
-        for connection in stranded {
+        var stranded = link.ready
+        link.ready = TurnQueue()
+        while let connection = stranded.popFirst() {
             connection.isQueuedForLink = false
             touch(connection, at: now)
         }
@@ -108,22 +108,23 @@ extension Host {
         }
         while let link = linksWithWork.first {
             guard link.isWritable, !link.isGone, let connection = link.ready.first else {
-                linksWithWork.removeFirst()
+                linksWithWork.popFirst()
                 link.isScheduled = false
                 continue
             }
-            if connection.link === link, let transmission = connection.nextTransmission(at: now) {
+            var transmission = Transmission.blank
+            if connection.link === link, connection.nextTransmission(at: now, into: &transmission) {
                 connection.polledBytes += transmission.payload.count + 64
                 if connection.polledBytes >= Self.turn {
                     connection.polledBytes = 0
-                    link.ready.removeFirst()
+                    link.ready.popFirst()
                     link.ready.append(connection)
-                    linksWithWork.removeFirst()
+                    linksWithWork.popFirst()
                     linksWithWork.append(link)
                 }
                 return .transmit(transmission, connection.tuple, on: link.id)
             }
-            link.ready.removeFirst()
+            link.ready.popFirst()
             connection.isQueuedForLink = false
             connection.polledBytes = 0
             if connection.link !== link {

@@ -36,7 +36,7 @@ extension Host {
             }
             connection.isQueuedForLink = false
         } else if connection.isQueuedForLink, let old = connection.link {
-            old.ready.removeAll { $0 === connection }
+            old.ready.remove(connection)
             connection.isQueuedForLink = false
         }
         connection.link = link
