@@ -142,6 +142,13 @@ public struct Transmission: Sendable {
         self.segmentSize = segmentSize
     }
 
+    /// One without control bits, ports and payload, to be filled in.
+    @inlinable public static var blank: Transmission {
+        Transmission(
+            header: SegmentHeader(
+                sourcePort: 0, destinationPort: 0, sequenceNumber: SequenceNumber(0), controlBits: []))
+    }
+
     /// How many segments these are: at least one.
     @inlinable public var segmentCount: Int { payload.count == 0 ? 1 : (payload.count + segmentSize - 1) / segmentSize }
 

@@ -83,7 +83,8 @@ public final class ControlBlockSnapshot: Sendable {
         info = connection.info
         var bytes = [UInt8](repeating: 0, count: connection.sendBuffer.count)
         if !bytes.isEmpty {
-            let payload = connection.sendBuffer.payload(from: connection.sendBuffer.start, count: bytes.count)
+            var payload = Payload()
+            connection.sendBuffer.addPayload(from: connection.sendBuffer.start, count: bytes.count, to: &payload)
             bytes.withUnsafeMutableBytes { target in
                 guard let base = target.baseAddress else { return }
                 payload.copyBytes(from: 0, count: payload.count, to: base)

@@ -64,11 +64,10 @@ struct SendBuffer {
         start = position
     }
 
-    /// The bytes [from, from + count), which must be held.
-    func payload(from: StreamOffset, count: Int) -> Payload {
+    /// Adds the bytes [from, from + count), which must be held, to `payload`.
+    func addPayload(from: StreamOffset, count: Int, to payload: inout Payload) {
         precondition(from >= start && count >= 0 && from + count <= end, "a transmission outside of the send buffer")
-        var payload = Payload()
-        guard count > 0 else { return payload }
+        guard count > 0 else { return }
         var index = slotIndex(of: from)
         var position = from
         var left = count
@@ -81,7 +80,6 @@ struct SendBuffer {
             left -= n
             index += 1
         }
-        return payload
     }
 
     /// Binary search for the slot that holds `position`.

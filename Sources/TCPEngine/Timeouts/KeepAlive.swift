@@ -40,10 +40,11 @@ extension Connection {
     }
 
     /// RFC 9293 3.8.4: SEG.SEQ = SND.NXT - 1 and no data, so that any peer has to answer.
-    func keepAliveProbe(at now: Instant) -> Transmission? {
-        guard keepAlivePending else { return nil }
+    func keepAliveProbe(at now: Instant, into out: inout Transmission) -> Bool {
+        guard keepAlivePending else { return false }
         keepAlivePending = false
         statistics.segmentsSent += 1
-        return Transmission(header: acknowledgingHeader(.ack, at: tcb.send.nxt - 1, now: now))
+        out.header = acknowledgingHeader(.ack, at: tcb.send.nxt - 1, now: now)
+        return true
     }
 }

@@ -7,36 +7,46 @@ extension Connection {
 
     /// The next segments to send, or nil; `holdReason` then says why.
     func nextTransmission(at now: Instant) -> Transmission? {
+        var transmission = Transmission.blank
+        return nextTransmission(at: now, into: &transmission) ? transmission : nil
+    }
+
+    /// Writes the next segments to send to `out`; false if there are none, and `holdReason` then says why. Written in place by
+    /// whoever has something to send, because a header is large: returned from one to the next, it was copied seven times.
+    func nextTransmission(at now: Instant, into out: inout Transmission) -> Bool {
         if let reset = pendingReset {
             pendingReset = nil
             statistics.segmentsSent += 1
-            return Transmission(header: reset)
+            out.header = reset
+            return true
         }
         switch state {
         case .closed, .listen:
             held = .state
-            return nil
+            return false
         case .synSent, .synReceived:
-            if synPending { return synTransmission(at: now) }
-            if state == .synReceived, ackPolicy.urgency == .now { return acknowledgment(at: now) }
+            if synPending { return synTransmission(at: now, into: &out) }
+            if state == .synReceived, ackPolicy.urgency == .now { return acknowledgment(at: now, into: &out) }
             held = .state
-            return nil
+            return false
         case .established, .closeWait, .finWait1, .closing, .lastAck:
-            if let t = retransmission(at: now) ?? probe(at: now) ?? newData(at: now) ?? keepAliveProbe(at: now) {
-                return t
+            if retransmission(at: now, into: &out) || probe(at: now, into: &out) || newData(at: now, into: &out)
+                || keepAliveProbe(at: now, into: &out)
+            {
+                return true
             }
         case .finWait2:
             held = .nothingToSend
-            if let t = keepAliveProbe(at: now) { return t }
+            if keepAliveProbe(at: now, into: &out) { return true }
         case .timeWait:
             held = .nothingToSend
         }
-        return ackPolicy.urgency == .now ? acknowledgment(at: now) : nil
+        return ackPolicy.urgency == .now && acknowledgment(at: now, into: &out)
     }
 
     // MARK: The kinds
 
-    private func synTransmission(at now: Instant) -> Transmission {
+    private func synTransmission(at now: Instant, into out: inout Transmission) -> Bool {
         synPending = false
         var header = blankHeader(.syn, at: .zero)
         header.options.maximumSegmentSize = UInt16(clamping: tcb.receiveMSS)
@@ -71,38 +81,40 @@ extension Connection {
         if timeoutCount == 0 { progressAt = now }
         armRetransmission(at: now)
         statistics.segmentsSent += 1
-        return Transmission(header: header)
+        out.header = header
+        return true
     }
 
-    private func retransmission(at now: Instant) -> Transmission? {
-        guard let lost = recovery.lost else { return nil }
-        guard tcb.send.wnd > 0 else { return nil }
+    private func retransmission(at now: Instant, into out: inout Transmission) -> Bool {
+        guard let lost = recovery.lost else { return false }
+        guard tcb.send.wnd > 0 else { return false }
         if !recovery.mustRetransmit && inFlight + tcb.sendMSS > congestion.window && inFlight > 0 {
             held = .congestionWindow
-            return nil
+            return false
         }
         // A retransmission is one segment at most, so that the window is asked for each.
         let length = min(lost.upperBound - lost.lowerBound, dataSize)
-        let transmission = segments(from: lost.lowerBound, length: length, at: now, again: true)
+        segments(from: lost.lowerBound, length: length, at: now, again: true, into: &out)
         recovery.retransmitted(upTo: lost.lowerBound + length)
         if !timers.isArmed(.retransmission) { armRetransmission(at: now) }
-        return transmission
+        return true
     }
 
     /// RFC 9293 3.8.6.1: one byte (or the FIN) beyond the closed window.
-    private func probe(at now: Instant) -> Transmission? {
-        guard probePending else { return nil }
+    private func probe(at now: Instant, into out: inout Transmission) -> Bool {
+        guard probePending else { return false }
         probePending = false
         let end = finQueued ? finPosition + 1 : sendBuffer.end
-        guard tcb.send.una < end else { return nil }
+        guard tcb.send.una < end else { return false }
         // A window that is merely too small for comfort is filled; a closed one is probed with one byte.
         let length = max(1, min(Int(tcb.send.wnd), end - tcb.send.una, dataSize))
         let again = tcb.send.nxt > tcb.send.una
-        return segments(from: tcb.send.una, length: length, at: now, again: again)
+        segments(from: tcb.send.una, length: length, at: now, again: again, into: &out)
+        return true
     }
 
-    private func newData(at now: Instant) -> Transmission? {
-        guard recovery.lost == nil || recovery.phase != .timeout else { return nil }
+    private func newData(at now: Instant, into out: inout Transmission) -> Bool {
+        guard recovery.lost == nil || recovery.phase != .timeout else { return false }
         let unsent = max(0, sendBuffer.end - tcb.send.nxt)
         let flight = inFlight
         let segmentSize = dataSize
@@ -123,31 +135,33 @@ extension Connection {
             let withFin = finQueued && count == unsent && tcb.send.nxt + count < tcb.send.windowEdge
             if count % segmentSize != 0 { smallSegmentEnd = tcb.send.nxt + count }
             wasWindowLimited = unsent > count || flight + count >= congestion.window
-            return segments(from: tcb.send.nxt, length: count + (withFin ? 1 : 0), at: now, again: false)
+            segments(from: tcb.send.nxt, length: count + (withFin ? 1 : 0), at: now, again: false, into: &out)
+            return true
         case .hold(.nothingToSend):
             held = .nothingToSend
             if flight < congestion.window / 2 { wasWindowLimited = false }
-            guard finQueued, !finWasSent else { return nil }
+            guard finQueued, !finWasSent else { return false }
             // A FIN alone takes a place in the window, too (RFC 9293 3.4).
             if tcb.send.nxt < tcb.send.windowEdge {
-                return segments(from: finPosition, length: 1, at: now, again: false)
+                segments(from: finPosition, length: 1, at: now, again: false, into: &out)
+                return true
             }
             held = .window
             armPersistIfStuck(at: now)
-            return nil
+            return false
         case .hold(let reason):
             held = reason
             if reason == .congestionWindow { wasWindowLimited = true }
             if reason == .window || reason == .sillyWindow { armPersistIfStuck(at: now) }
-            return nil
+            return false
         }
     }
 
-    private func acknowledgment(at now: Instant) -> Transmission {
-        let header = acknowledgingHeader(.ack, at: tcb.send.nxt, now: now)
+    private func acknowledgment(at now: Instant, into out: inout Transmission) -> Bool {
+        out.header = acknowledgingHeader(.ack, at: tcb.send.nxt, now: now)
         noteAckSent(withData: false)
         statistics.segmentsSent += 1
-        return Transmission(header: header)
+        return true
     }
 
     // MARK: Parts
@@ -163,20 +177,21 @@ extension Connection {
     }
 
     /// Segments that carry [from, from + length) of the sequence space: data, and FIN if it lies in there.
-    private func segments(from: StreamOffset, length: Int, at now: Instant, again: Bool) -> Transmission {
+    private func segments(
+        from: StreamOffset, length: Int, at now: Instant, again: Bool, into out: inout Transmission
+    ) {
         let end = from + length
         let withFin = finQueued && end > finPosition
         let count = min(end, sendBuffer.end) - from
-        var header = acknowledgingHeader(.ack, at: from, now: now, withBlocks: count <= 0 || dataCarriesBlocks)
-        if withFin { header.controlBits.insert(.fin) }
+        out.header = acknowledgingHeader(.ack, at: from, now: now, withBlocks: count <= 0 || dataCarriesBlocks)
+        if withFin { out.header.controlBits.insert(.fin) }
         // RFC 9293 3.9.1.2: PSH when the last queued byte leaves.
-        if count > 0 && from + count == sendBuffer.end { header.controlBits.insert(.psh) }
-        let payload = count > 0 ? sendBuffer.payload(from: from, count: count) : Payload()
-        let segmentSize =
-            count > 0 && header.options.sackBlocks.count > 0 ? tcb.sendMSS - blocksLength(header) : tcb.sendMSS
-        let transmission = Transmission(header: header, payload: payload, segmentSize: segmentSize)
+        if count > 0 && from + count == sendBuffer.end { out.header.controlBits.insert(.psh) }
+        if count > 0 { sendBuffer.addPayload(from: from, count: count, to: &out.payload) }
+        out.segmentSize =
+            count > 0 && out.header.options.sackBlocks.count > 0 ? tcb.sendMSS - blocksLength(out.header) : tcb.sendMSS
         lastSent = now
-        let segmentCount = UInt64(transmission.segmentCount)
+        let segmentCount = UInt64(out.segmentCount)
         statistics.segmentsSent += segmentCount
         if again {
             statistics.segmentsRetransmitted += segmentCount
@@ -197,7 +212,6 @@ extension Connection {
             timers.cancel(.persist)
         }
         noteAckSent(withData: count > 0)
-        return transmission
     }
 
     private func noteAckSent(withData: Bool) {
