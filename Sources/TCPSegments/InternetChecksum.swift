@@ -22,6 +22,14 @@ public struct InternetChecksum: Sendable {
         add(Self.wordSum(base, bytes.count, copyingTo: target), count: bytes.count)
     }
 
+    /// Adds what was summed apart, beginning at an even position of its own; so must this sum be (RFC 1071 2(A): the order
+    /// does not matter).
+    public mutating func add(_ other: InternetChecksum) {
+        precondition(!isOdd, "a sum of words in the middle of a word")
+        sum &+= other.sum
+        isOdd = other.isOdd
+    }
+
     /// Adds a sum of words that covers `count` bytes.
     private mutating func add(_ words: UInt64, count: Int) {
         if isOdd {
