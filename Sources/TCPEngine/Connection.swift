@@ -60,8 +60,7 @@ public final class Connection: TurnTaking {
     @exclusivity(unchecked) var smallSegmentEnd = StreamOffset.zero
     /// The user found the send buffer full and wants to hear of room.
     @exclusivity(unchecked) var wantsWritable = false
-    /// When a segment that carries nothing was last answered although it was not acceptable.
-    @exclusivity(unchecked) var lastChallenge: Instant?
+    @exclusivity(unchecked) var challenges = ChallengeLimit()
     @exclusivity(unchecked) var timeoutCount = 0
     @exclusivity(unchecked) var unansweredProbes = 0
     /// True while the window, not the user, limits sending.

@@ -2,8 +2,8 @@
 import TCPEngine
 import TCPSegments
 
-/// A host on 10.0.0.1 and a peer on 10.0.0.2 whose segments the test writes by hand. Numbers of the peer begin at `irs`,
-/// those of the host at `iss`.
+/// A host on 10.0.0.1 (or an IPv6 address) and a peer whose segments the test writes by hand. Numbers of the peer begin at
+/// `irs`, those of the host at `iss`.
 final class OneHost {
     struct Sent {
         let header: SegmentHeader
@@ -13,22 +13,54 @@ final class OneHost {
 
     let host: Host
     var now = Instant(nanoseconds: 5_000_000_000)
-    let iss = SequenceNumber(.max - 50)
-    let irs = SequenceNumber(.max - 20)
-    let tuple = FourTuple(local: Endpoint(IPAddress(10, 0, 0, 1), 7), remote: Endpoint(IPAddress(10, 0, 0, 2), 4000))
+    let iss: SequenceNumber
+    let irs: SequenceNumber
+    let tuple: FourTuple
     var connection: Connection?
     var events: [String] = []
-    private var listener: Listener?
+    private(set) var listener: Listener?
 
-    init(_ configure: (inout HostConfiguration) -> Void = { _ in }) {
+    init(
+        iss: UInt32 = .max - 50, irs: UInt32 = .max - 20, ipv6: Bool = false,
+        _ configure: (inout HostConfiguration) -> Void = { _ in }
+    ) {
+        self.iss = SequenceNumber(iss)
+        self.irs = SequenceNumber(irs)
+        let prefix: UInt64 = 0x2001_0db8 << 32
+        tuple =
+            ipv6
+            ? FourTuple(
+                local: Endpoint(IPAddress(high: prefix, low: 1), 7),
+                remote: Endpoint(IPAddress(high: prefix, low: 2), 4000))
+            : FourTuple(local: Endpoint(IPAddress(10, 0, 0, 1), 7), remote: Endpoint(IPAddress(10, 0, 0, 2), 4000))
         var configuration = HostConfiguration()
-        configuration.initialSequenceNumber = iss
+        configuration.initialSequenceNumber = self.iss
         configure(&configuration)
         host = Host(configuration: configuration, seed: 1)
+        addLink()
+    }
+
+    /// The link to the peer is there; an active OPEN waits for it.
+    func addLink(maximumSegmentSize: UInt16 = 1460) {
         host.addLink(
             LinkID(1),
-            LinkProperties(maximumSegmentSize: 1460, maximumSegmentLifetime: .seconds(1), computesChecksum: false),
+            LinkProperties(
+                maximumSegmentSize: maximumSegmentSize, maximumSegmentLifetime: .seconds(1), computesChecksum: false),
             for: tuple.addresses, at: now)
+    }
+
+    /// A passive OPEN on the port; connections that come up land in `connection`.
+    func listen(backlog: Int = 4) throws {
+        if listener == nil { listener = try host.listen(on: tuple.local, backlog: backlog) }
+    }
+
+    /// An active OPEN from the port to the peer; the SYN is returned.
+    @discardableResult
+    func open() throws -> [Sent] {
+        connection = try host.open(
+            from: tuple.local, localAddress: tuple.local.address, to: tuple.remote, at: now)
+        addLink()
+        return sent()
     }
 
     /// All that leaves now, one segment each.
@@ -86,7 +118,7 @@ final class OneHost {
 
     /// A passive OPEN and the peer's handshake.
     func establish(window: UInt16 = 65_535, _ options: (inout TCPOptions) -> Void = { _ in }) throws {
-        if listener == nil { listener = try host.listen(on: tuple.local, backlog: 4) }
+        try listen()
         inject(.syn, seq: 0, window: window, options)
         inject(.ack, seq: 1, ack: 1, window: window) {
             var offered = TCPOptions()
@@ -98,6 +130,15 @@ final class OneHost {
     func send(_ count: Int) throws {
         guard let connection else { return }
         _ = try pattern(count).withUnsafeBytes { try host.send(connection, $0, at: now) }
+    }
+
+    /// RECEIVE of everything that is there.
+    @discardableResult
+    func read() -> [UInt8] {
+        guard let connection else { return [] }
+        var buffer = [UInt8](repeating: 0, count: connection.receivedCount)
+        let count = buffer.withUnsafeMutableBytes { host.receive(connection, into: $0, at: now) }
+        return Array(buffer[..<count])
     }
 
     /// SEG.SEQ of a segment of ours, from ISS.

@@ -140,6 +140,14 @@ final class TwoHosts {
 
 /// Bytes that differ at every position modulo a prime, so that a shift or a repetition shows.
 func pattern(_ count: Int, salt: Int = 0) -> [UInt8] {
+    if salt == 0, count <= shortPattern.count { return Array(shortPattern[..<count]) }
+    return makePattern(count, salt: salt)
+}
+
+/// The beginning of the pattern, made once: thousands of cells ask for it.
+private let shortPattern = makePattern(2048, salt: 0)
+
+private func makePattern(_ count: Int, salt: Int) -> [UInt8] {
     (0..<count).map { UInt8(truncatingIfNeeded: ($0 &+ salt) % 251 &+ ($0 / 251) % 13) }
 }
 

@@ -106,7 +106,7 @@ public final class Host {
             tuple = FourTuple(local: Endpoint(address, port), remote: remote)
         }
         let connection = Connection(
-            tuple: tuple, iss: initialSequenceNumber(for: tuple, at: now),
+            tuple: tuple, iss: initialSequenceNumber(for: tuple, after: timeWait(of: tuple), at: now),
             timestampOffset: secrets.timestampOffset(for: tuple),
             configuration: own.map { SharedConfiguration($0) } ?? defaults, pool: pool)
         connection.eventMask = eventMask
@@ -278,8 +278,17 @@ public final class Host {
 
     // MARK: Parts
 
-    func initialSequenceNumber(for tuple: FourTuple, at now: Instant) -> SequenceNumber {
-        configuration.initialSequenceNumber ?? secrets.initialSequenceNumber(for: tuple, at: now)
+    private func timeWait(of tuple: FourTuple) -> TimeWaitRecord? {
+        if case .timeWait(let record) = table[tuple] { record } else { nil }
+    }
+
+    /// RFC 9293 3.4.1. RFC 9293 3.6.1, MAY-2 (1): in place of a TIME-WAIT it lies beyond what that connection used.
+    func initialSequenceNumber(
+        for tuple: FourTuple, after previous: TimeWaitRecord?, at now: Instant
+    ) -> SequenceNumber {
+        let fresh = configuration.initialSequenceNumber ?? secrets.initialSequenceNumber(for: tuple, at: now)
+        guard let previous, !previous.sndNxt.isBefore(fresh) else { return fresh }
+        return previous.sndNxt + 65_536
     }
 
     /// A link's properties with this host's overrides.

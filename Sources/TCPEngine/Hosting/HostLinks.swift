@@ -152,7 +152,10 @@ extension Host {
         switch connection.state {
         case .closed:
             connection.isDetached = true
-            table.remove(connection.tuple)
+            // A new connection may have taken the place of one in TIME-WAIT.
+            if case .connection(let current) = table[connection.tuple], current === connection {
+                table.remove(connection.tuple)
+            }
         case .timeWait where connection.watched.isEmpty:
             // RFC 9293 3.6.1 asks for the state, not for the buffers: a record replaces the connection.
             connection.isDetached = true

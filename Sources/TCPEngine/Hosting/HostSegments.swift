@@ -1,4 +1,4 @@
-// SEGMENT ARRIVES for a host: demultiplexing, listeners, TIME-WAIT, and segments that fit nothing (RFC 9293 3.10.7).
+// SEGMENT ARRIVES for a host: demultiplexing, listeners, and segments that fit nothing (RFC 9293 3.10.7.1 and 3.10.7.2).
 import TCPSegments
 
 extension Host {
@@ -8,6 +8,11 @@ extension Host {
     ) {
         let entry = table[tuple]
         if case .connection(let connection) = entry, connection.linkID == linkID {
+            if header.controlBits.contains(.syn), let link = links[linkID],
+                reopens(connection, header, payload: payload, link: link, at: now)
+            {
+                return
+            }
             connection.handle(header, payload: payload, at: now)
             touch(connection, at: now)
             return
@@ -17,6 +22,11 @@ extension Host {
         case .connection(let connection):
             // What belongs together goes out where it came in.
             move(connection, to: link)
+            if header.controlBits.contains(.syn),
+                reopens(connection, header, payload: payload, link: link, at: now)
+            {
+                return
+            }
             connection.handle(header, payload: payload, at: now)
             touch(connection, at: now)
         case .halfOpen(let halfOpen):
@@ -43,16 +53,20 @@ extension Host {
     }
 
     /// A segment for which there is no connection: a listener's SYN, or a stranger's (RFC 9293 3.10.7.1 and 3.10.7.2).
-    private func arrivesForListener(
-        _ header: SegmentHeader, payload: UnsafeRawBufferPointer, tuple: FourTuple, link: HostLink, at now: Instant
+    /// `previous` is the TIME-WAIT that the SYN ends.
+    func arrivesForListener(
+        _ header: SegmentHeader, payload: UnsafeRawBufferPointer, tuple: FourTuple, link: HostLink, at now: Instant,
+        replacing previous: TimeWaitRecord? = nil
     ) {
         let bits = header.controlBits
-        let listener =
-            listeners[tuple.local]
-            ?? (tuple.local.address.isIPv4 ? listeners[Endpoint(.anyIPv4, tuple.local.port)] : nil)
-            ?? listeners[Endpoint(.anyIPv6, tuple.local.port)]
-        guard let listener, bits.contains(.syn), !bits.contains(.ack), !bits.contains(.rst) else {
+        guard let listener = listener(for: tuple.local), !bits.contains(.rst), !bits.contains(.ack) else {
+            // RFC 9293 3.10.7.2, first and second, are 3.10.7.1: RST is ignored, ACK is reset.
             answerStranger(header, payload: payload, tuple: tuple, link: link)
+            return
+        }
+        guard bits.contains(.syn) else {
+            // RFC 9293 3.10.7.2, fourth: neither SYN nor ACK is dropped.
+            statistics.orphanSegments += 1
             return
         }
         // Linux: a full accept queue or SYN queue ignores the SYN; the peer sends it again.
@@ -62,13 +76,21 @@ extension Host {
             return
         }
         let halfOpen = HalfOpen(
-            tuple: tuple, link: link.id, listener: listener, iss: initialSequenceNumber(for: tuple, at: now),
+            tuple: tuple, link: link.id, listener: listener,
+            iss: initialSequenceNumber(for: tuple, after: previous, at: now),
             timestampOffset: secrets.timestampOffset(for: tuple), syn: header,
-            text: earlyText(header, payload, for: listener), at: now)
+            text: earlyText(header, payload, for: listener), previous: previous, at: now)
         listener.halfOpenCount += 1
         table.set(.halfOpen(halfOpen))
         deadlines.add(.halfOpen(halfOpen), at: halfOpen.deadline.nanoseconds)
         reply(halfOpen.synAck(effective(link.properties), at: now), tuple: tuple, link: link)
+    }
+
+    /// Who listens for connections to `local`.
+    func listener(for local: Endpoint) -> Listener? {
+        listeners[local]
+            ?? (local.address.isIPv4 ? listeners[Endpoint(.anyIPv4, local.port)] : nil)
+            ?? listeners[Endpoint(.anyIPv6, local.port)]
     }
 
     /// What came with a SYN, if there is room for it: at most what the window of the SYN-ACK allows, and little for all
@@ -88,7 +110,7 @@ extension Host {
     private static var earlyLimit: Int { 1 << 20 }
 
     /// RFC 9293 3.10.7.1: whatever is not a reset is answered with one.
-    private func answerStranger(
+    func answerStranger(
         _ header: SegmentHeader, payload: UnsafeRawBufferPointer, tuple: FourTuple, link: HostLink
     ) {
         statistics.orphanSegments += 1
@@ -108,113 +130,8 @@ extension Host {
         reply(reset, tuple: tuple, link: link)
     }
 
-    /// SYN-RECEIVED of a passive OPEN, while it is a small record.
-    private func arrivesForHalfOpen(
-        _ halfOpen: HalfOpen, _ header: SegmentHeader, payload: UnsafeRawBufferPointer, link: HostLink, at now: Instant
-    ) {
-        let bits = header.controlBits
-        let listener = halfOpen.listener
-        guard !listener.isClosed else {
-            remove(halfOpen)
-            answerStranger(header, payload: payload, tuple: halfOpen.tuple, link: link)
-            return
-        }
-        let next = halfOpen.irs + 1
-        if bits.contains(.rst) {
-            // RFC 9293 3.10.7.4, second, SYN-RECEIVED after a passive OPEN; RFC 5961 3.2: the exact number only.
-            if header.sequenceNumber == next { remove(halfOpen) }
-            return
-        }
-        if bits.contains(.syn) {
-            // The SYN again, or a new one from a peer that forgot the first.
-            if header.sequenceNumber != halfOpen.irs, !bits.contains(.ack) {
-                remove(halfOpen)
-                arrivesForListener(header, payload: payload, tuple: halfOpen.tuple, link: link, at: now)
-            } else if header.sequenceNumber == halfOpen.irs {
-                halfOpen.retransmissions = max(halfOpen.retransmissions, 1)
-                reply(halfOpen.synAck(effective(link.properties), at: now), tuple: halfOpen.tuple, link: link)
-            }
-            return
-        }
-        guard bits.contains(.ack) else { return }
-        guard header.acknowledgmentNumber == halfOpen.iss + 1 else {
-            // RFC 9293 3.10.7.4, fifth, SYN-RECEIVED: an unacceptable ACK is reset.
-            answerStranger(header, payload: payload, tuple: halfOpen.tuple, link: link)
-            return
-        }
-        let window = UInt32(min(listener.configuration.receiveBufferSize, 65_535))
-        guard SequenceRange(start: next, length: max(window, 1)).contains(header.sequenceNumber) else {
-            reply(halfOpen.synAck(effective(link.properties), at: now), tuple: halfOpen.tuple, link: link)
-            return
-        }
-        // Linux: the final ACK is ignored while the accept queue is full; the SYN-ACK's timer tries again.
-        guard !listener.acceptQueueIsFull else {
-            statistics.acceptsDeferred += 1
-            return
-        }
-        listener.halfOpenCount -= 1
-        earlyBytes -= halfOpen.text?.bytes.count ?? 0
-        let connection = Connection(
-            tuple: halfOpen.tuple, iss: halfOpen.iss, timestampOffset: halfOpen.timestampOffset,
-            configuration: listener.shared, pool: pool)
-        connection.link = link
-        connection.eventMask = listener.eventMask
-        connection.openPassively(halfOpen, link: effective(link.properties), at: now)
-        table.set(.connection(connection))
-        connection.listener = listener
-        connection.handle(header, payload: payload, at: now)
-        listener.acceptQueue.append(connection)
-        notices.append(.incoming(listener))
-        touch(connection, at: now)
-    }
-
-    private func remove(_ halfOpen: HalfOpen) {
-        halfOpen.listener.halfOpenCount -= 1
-        earlyBytes -= halfOpen.text?.bytes.count ?? 0
-        table.remove(halfOpen.tuple)
-    }
-
-    /// RFC 6298 (5.4) to (5.6) for the SYN-ACK.
-    func synAckTimedOut(_ halfOpen: HalfOpen, at now: Instant) {
-        guard case .halfOpen(let current) = table[halfOpen.tuple], current === halfOpen else { return }
-        guard !halfOpen.listener.isClosed,
-            halfOpen.retransmissions < halfOpen.listener.configuration.synAckRetries, let link = links[halfOpen.link]
-        else {
-            remove(halfOpen)
-            return
-        }
-        halfOpen.retransmissions += 1
-        let configuration = halfOpen.listener.configuration
-        let wait = min(configuration.initialRTO * (1 << Int64(halfOpen.retransmissions)), configuration.maximumRTO)
-        halfOpen.deadline = now + wait
-        deadlines.add(.halfOpen(halfOpen), at: halfOpen.deadline.nanoseconds)
-        reply(halfOpen.synAck(effective(link.properties), at: now), tuple: halfOpen.tuple, link: link)
-    }
-
-    private func arrivesInTimeWait(
-        _ record: TimeWaitRecord, _ header: SegmentHeader, payload: UnsafeRawBufferPointer, link: HostLink,
-        at now: Instant
-    ) {
-        let bits = header.controlBits
-        // RFC 1337: a reset does not end TIME-WAIT.
-        if bits.contains(.rst) { return }
-        if bits.contains(.syn), !bits.contains(.ack), record.isNewIncarnation(header) {
-            // RFC 9293 3.6.1, MAY-2, and RFC 6191.
-            table.remove(record.tuple)
-            arrivesForListener(header, payload: payload, tuple: record.tuple, link: link, at: now)
-            return
-        }
-        if bits.contains(.fin) {
-            // RFC 9293 3.10.7.4, eighth: the FIN again restarts the 2 MSL.
-            record.deadline = now + record.lifetime
-        }
-        // An ACK of just what we expect needs no answer; anything else gets one.
-        if header.segmentLength(payloadCount: payload.count) == 0, header.sequenceNumber == record.rcvNxt { return }
-        reply(record.acknowledgment(at: now), tuple: record.tuple, link: link)
-    }
-
     /// A segment without a connection. In front of a link that takes no more it is dropped.
-    private func reply(_ header: SegmentHeader, tuple: FourTuple, link: HostLink) {
+    func reply(_ header: SegmentHeader, tuple: FourTuple, link: HostLink) {
         guard link.isWritable, notices.count < 4096 else {
             statistics.repliesDropped += 1
             return

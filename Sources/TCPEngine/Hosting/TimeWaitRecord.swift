@@ -6,19 +6,26 @@ final class TimeWaitRecord {
     let tuple: FourTuple
     let sndNxt: SequenceNumber
     let rcvNxt: SequenceNumber
-    let window: WindowField
+    /// RCV.WND in bytes, and the shift of its field.
+    let window: UInt32
+    let windowScale: WindowScale
+    /// MAX.SND.WND of RFC 5961 5.2.
+    let maximumWindow: UInt32
     var link: LinkID
     /// The clock and TS.Recent; `isOn` is false if the connection had no timestamps.
     var timestamps: TimestampState
     let enteredAt: Instant
     let lifetime: TimeInterval
     var deadline: Instant
+    var challenges = ChallengeLimit()
 
     init(_ connection: Connection, link: LinkID, at now: Instant) {
         tuple = connection.tuple
         sndNxt = connection.tcb.send.nxt.wrapped(from: connection.tcb.send.iss)
         rcvNxt = connection.tcb.receive.nxt.wrapped(from: connection.tcb.receive.irs)
-        window = WindowSize(UInt32(clamping: connection.tcb.receive.wnd)).field(scaledBy: connection.tcb.receive.scale)
+        window = UInt32(clamping: connection.tcb.receive.wnd)
+        windowScale = connection.tcb.receive.scale
+        maximumWindow = connection.tcb.send.maximumWindow
         self.link = link
         timestamps = connection.timestamps
         enteredAt = now
@@ -43,7 +50,7 @@ final class TimeWaitRecord {
     func acknowledgment(at now: Instant) -> SegmentHeader {
         var header = SegmentHeader(
             sourcePort: tuple.local.port, destinationPort: tuple.remote.port, sequenceNumber: sndNxt,
-            acknowledgmentNumber: rcvNxt, controlBits: .ack, window: window)
+            acknowledgmentNumber: rcvNxt, controlBits: .ack, window: WindowSize(window).field(scaledBy: windowScale))
         if timestamps.isOn { header.options.timestamps = timestamps.option(at: now) }
         return header
     }

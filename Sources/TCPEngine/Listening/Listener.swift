@@ -15,13 +15,16 @@ final class HalfOpen {
     let timestampOffset: UInt32
     /// What came with the SYN, if anything did.
     let text: EarlyText?
+    /// The TIME-WAIT that the SYN ended, if it did.
+    let previous: TimeWaitRecord?
+    var challenges = ChallengeLimit()
     let sentAt: Instant
     var retransmissions = 0
     var deadline: Instant
 
     init(
         tuple: FourTuple, link: LinkID, listener: Listener, iss: SequenceNumber, timestampOffset: UInt32,
-        syn: SegmentHeader, text: EarlyText?, at now: Instant
+        syn: SegmentHeader, text: EarlyText?, previous: TimeWaitRecord? = nil, at now: Instant
     ) {
         self.tuple = tuple
         self.link = link
@@ -31,6 +34,7 @@ final class HalfOpen {
         offer = PeerOffer(syn.options)
         self.timestampOffset = timestampOffset
         self.text = text
+        self.previous = previous
         peerWindow = syn.window
         sentAt = now
         deadline = now + listener.configuration.initialRTO
@@ -49,12 +53,30 @@ final class HalfOpen {
             header.options.windowScale = listener.configuration.windowScale.shift
         }
         // RFC 7323 3.2 and RFC 2018 2: likewise.
-        if let value = offer.timestamp, listener.configuration.timestamps {
-            header.options.timestamps = Timestamps(
-                value: TimestampState.value(at: now, offset: timestampOffset), echoReply: value)
-        }
+        header.options.timestamps = timestampsOption(at: now)
         header.options.sackPermitted = offer.selectiveAcks && listener.configuration.selectiveAcks
         return header
+    }
+
+    /// The ACK that answers a segment which is not acceptable.
+    func acknowledgment(at now: Instant) -> SegmentHeader {
+        let scale =
+            offer.windowScale != nil && listener.configuration.windowScaling
+            ? listener.configuration.windowScale : .none
+        let window = WindowSize(UInt32(min(listener.configuration.receiveBufferSize, 65_535)))
+        var header = SegmentHeader(
+            sourcePort: tuple.local.port, destinationPort: tuple.remote.port, sequenceNumber: iss + 1,
+            acknowledgmentNumber: irs + 1, controlBits: .ack, window: window.field(scaledBy: scale))
+        header.options.timestamps = timestampsOption(at: now)
+        return header
+    }
+
+    /// Both SYNs carry timestamps (RFC 7323 3.2).
+    var usesTimestamps: Bool { offer.timestamp != nil && listener.configuration.timestamps }
+
+    private func timestampsOption(at now: Instant) -> Timestamps? {
+        guard usesTimestamps, let value = offer.timestamp else { return nil }
+        return Timestamps(value: TimestampState.value(at: now, offset: timestampOffset), echoReply: value)
     }
 }
 

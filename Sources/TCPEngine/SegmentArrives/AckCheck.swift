@@ -52,7 +52,8 @@ extension Connection {
             tcb.send.wl2 = ack
             windowChanged(from: oldWindow, at: now)
         }
-        return .proceed
+        // RFC 9293 3.10.7.4, CLOSING: what does not acknowledge our FIN is ignored from here on.
+        return state == .closing ? .drop : .proceed
     }
 
     /// SND.UNA advances to `ack`.

@@ -36,7 +36,9 @@ extension Connection {
             return
         case .synSent:
             arrivesInSynSent(header, payload: payload, at: now)
-        case .synReceived, .established, .finWait1, .finWait2, .closeWait, .closing, .lastAck, .timeWait:
+        case .timeWait:
+            arrivesInTimeWait(header, payloadCount: payload.count, at: now)
+        case .synReceived, .established, .finWait1, .finWait2, .closeWait, .closing, .lastAck:
             let start = StreamOffset.unwrap(header.sequenceNumber, from: tcb.receive.irs, near: tcb.receive.nxt)
             let segment = ArrivingSegment(header: header, start: start, payload: payload)
             arrivesSynchronized(segment, at: now)
@@ -66,15 +68,9 @@ extension Connection {
             return false
         case .acknowledge:
             statistics.droppedSegments += 1
-            // RFC 5961 7: answers to what carries nothing are limited, or two hosts that each find the other's ACK out
-            // of their windows would answer each other for ever.
-            // Deviation: segments with data or FIN are not limited, or a lost window update would stall the peer.
-            let carriesNothing = segment.payload.count == 0 && !segment.bits.contains(.fin)
-            if carriesNothing || !segment.bits.isDisjoint(with: [.syn, .rst]) {
-                if let last = lastChallenge, now - last < Self.challengeInterval { return false }
-                lastChallenge = now
+            if challenges.allowsAnswer(to: segment.header, payloadCount: segment.payload.count, at: now) {
+                ackPolicy.demandNow()
             }
-            ackPolicy.demandNow()
             return false
         }
     }
@@ -89,9 +85,6 @@ extension Connection {
         noteDuplicate(from: segment.dataStart, to: min(segment.finPosition, tcb.receive.nxt))
         return .acknowledge
     }
-
-    /// How often a segment without data that is not acceptable is answered at most.
-    private static var challengeInterval: TimeInterval { .milliseconds(200) }
 
     /// First: is any of it in the window (RFC 9293 3.10.7.4, table 6)?
     private func checkSequence(_ segment: ArrivingSegment, at now: Instant) -> Disposition {
@@ -113,24 +106,22 @@ extension Connection {
             }
             return .proceed
         }
+        if segment.bits.contains(.rst) { return .drop }
         if state == .synReceived, segment.start == .zero, segment.bits.contains(.syn) {
             // RFC 9293 3.5, figure 8: simultaneous open. The SYN lies left of the window, its ACK counts.
             return .proceed
-        }
-        if segment.bits.contains(.rst) { return .drop }
-        if state == .timeWait, segment.bits.contains(.fin) {
-            // RFC 9293 3.10.7.4, eighth: a retransmitted FIN restarts the 2 MSL.
-            enterTimeWait(at: now)
         }
         // An old duplicate may still acknowledge something new; RFC 9293 3.10.7.4 asks only for the answer.
         noteDuplicate(from: segment.dataStart, to: min(segment.finPosition, tcb.receive.nxt))
         return .acknowledge
     }
 
-    /// Second: RST. RFC 5961 3.2: only the exact number resets; one in the window is challenged.
+    /// Second: RST. RFC 5961 3.2: only the exact number resets; one in the window is challenged, one outside dropped.
     private func checkReset(_ segment: ArrivingSegment) -> Disposition {
         guard segment.bits.contains(.rst) else { return .proceed }
-        guard segment.start == tcb.receive.nxt else { return .acknowledge }
+        guard segment.start == tcb.receive.nxt else {
+            return segment.start - tcb.receive.nxt > 0 ? .acknowledge : .drop
+        }
         let error: ConnectionError?
         switch state {
         case .synReceived: error = isPassive ? .reset : .refused

@@ -47,7 +47,9 @@ extension Connection {
         tcb.send.wl2 = StreamOffset(1)
         ackPolicy.demandNow()
         establish(at: now)
+        // RFC 9293 3.10.7.3, fourth: the rest of the segment goes on at the sixth step.
         let segment = ArrivingSegment(header: header, start: .zero, payload: payload)
+        checkUrgent(segment)
         checkText(segment, at: now)
         checkFin(at: now)
     }

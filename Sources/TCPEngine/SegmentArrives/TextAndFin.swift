@@ -4,13 +4,13 @@ import TCPSegments
 extension Connection {
     /// Seventh: takes the data that lies in the window, in order or ahead of a hole.
     func checkText(_ segment: ArrivingSegment, at now: Instant) {
-        if segment.bits.contains(.fin) { noteFin(at: segment.finPosition) }
-        guard segment.payload.count > 0 else { return }
-        guard state.mayReceive else {
-            // RFC 9293 3.10.7.4: after the peer's FIN this should not occur; ignore the text.
+        if segment.bits.contains(.fin) {
+            noteFin(at: segment.finPosition)
+            // Eighth: a FIN is acknowledged in every state, also while a hole lies before it.
             ackPolicy.demandNow()
-            return
         }
+        // RFC 9293 3.10.7.4: after the peer's FIN there should be no text; it is ignored.
+        guard segment.payload.count > 0, state.mayReceive else { return }
         let next = tcb.receive.nxt
         // Trim what we have, and what lies beyond the window or the FIN.
         var limit = tcb.receive.edge

@@ -5,8 +5,8 @@ extension Connection {
     /// RCV.UP = max(RCV.UP, SEG.UP); the user hears of urgent data ahead of what was read.
     func checkUrgent(_ segment: ArrivingSegment) {
         guard segment.bits.contains(.urg), state.mayReceive else { return }
-        // RFC 9293 3.8.5 and RFC 6093 3.1: the pointer names the byte after the urgent data.
-        let end = segment.dataStart + Int(segment.header.urgentPointer)
+        // RFC 9293 3.8.5 and RFC 6093 3.1: the pointer counts from SEG.SEQ and names the byte after the urgent data.
+        let end = segment.start + Int(segment.header.urgentPointer)
         let firstUnread = tcb.receive.nxt - receiveBuffer.count
         guard end - firstUnread > 0, receiveUrgent.map({ end > $0 }) ?? true else { return }
         receiveUrgent = end

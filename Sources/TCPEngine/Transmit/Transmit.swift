@@ -80,6 +80,7 @@ extension Connection {
         }
         if timeoutCount == 0 { progressAt = now }
         armRetransmission(at: now)
+        if state == .synReceived { noteAckSent(withData: false) }
         statistics.segmentsSent += 1
         out.header = header
         return true

@@ -51,7 +51,10 @@ extension Connection {
     /// ABORT (RFC 9293 3.10.5): a reset where the peer knows of the connection, and the end.
     public func abort(at now: Instant) {
         switch state {
-        case .closed, .listen, .synSent, .closing, .lastAck, .timeWait:
+        case .closed, .timeWait:
+            // Deviation: TIME-WAIT lasts its 2 MSL (RFC 1337); the user was told of the end already.
+            return
+        case .listen, .synSent, .closing, .lastAck:
             break
         case .synReceived, .established, .finWait1, .finWait2, .closeWait:
             sendReset()

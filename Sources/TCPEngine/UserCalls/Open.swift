@@ -50,7 +50,8 @@ extension Connection {
     func negotiate(_ offer: PeerOffer, at now: Instant) {
         if let value = offer.timestamp, configuration.timestamps { timestamps.begin(peer: value, at: now) }
         selectiveAcks = offer.selectiveAcks && configuration.selectiveAcks
-        // RFC 9293 3.7.1: no MSS option means 536; what the link takes, less the options of every segment (RFC 6691).
+        // RFC 9293 3.7.1, MUST-15: no MSS option means 536. Deviation: over IPv6, too. MUST-16: no more than the link takes,
+        // less the options of every segment (RFC 6691).
         // A tiny MSS would drown the payload in headers; 1 is the least that moves anything.
         tcb.sendMSS = max(1, min(Int(offer.mss ?? 536), tcb.linkMSS) - (timestamps.isOn ? 12 : 0))
         if let shift = offer.windowScale, configuration.windowScaling {

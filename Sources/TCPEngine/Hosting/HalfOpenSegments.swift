@@ -1,0 +1,130 @@
+// SEGMENT ARRIVES in SYN-RECEIVED of a passive OPEN, while the connection is a small record (RFC 9293 3.10.7.4).
+import TCPSegments
+
+extension HalfOpen {
+    /// What a segment does to the record.
+    enum Disposition {
+        case ignore
+        /// <SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>
+        case acknowledge
+        case repeatSynAck
+        case returnToListen
+        /// <SEQ=SEG.ACK><CTL=RST>
+        case reset
+        case establish
+    }
+
+    /// First to fifth check of RFC 9293 3.10.7.4 for SYN-RECEIVED.
+    func disposition(of header: SegmentHeader, payloadCount: Int, at now: Instant) -> Disposition {
+        let bits = header.controlBits
+        // RFC 7323 5.3 (R1).
+        if usesTimestamps, !bits.contains(.rst), let value = header.options.timestamps?.value,
+            Int32(bitPattern: value &- (offer.timestamp ?? 0)) < 0
+        {
+            return .acknowledge
+        }
+        let fromNext = Int((irs + 1).distance(to: header.sequenceNumber))
+        if bits.contains(.syn), !bits.contains(.rst), fromNext < 0 {
+            // Deviation: the SYN itself again means that the SYN-ACK was lost; an ACK would not help the peer.
+            return fromNext == -1 && !bits.contains(.ack) ? .repeatSynAck : .acknowledge
+        }
+        // First.
+        let window = min(listener.configuration.receiveBufferSize, 65_535)
+        let end = fromNext + header.segmentLength(payloadCount: payloadCount)
+        guard end == fromNext ? fromNext >= 0 && fromNext < window : end > 0 && fromNext < window else {
+            return bits.contains(.rst) ? .ignore : .acknowledge
+        }
+        // Second, RFC 5961 3.2.
+        if bits.contains(.rst) { return fromNext == 0 ? .returnToListen : fromNext > 0 ? .acknowledge : .ignore }
+        // Fourth: a new SYN from a peer that forgot the first.
+        if bits.contains(.syn) { return .returnToListen }
+        // Fifth.
+        guard bits.contains(.ack) else { return .ignore }
+        return header.acknowledgmentNumber == iss + 1 ? .establish : .reset
+    }
+}
+
+extension Host {
+    func arrivesForHalfOpen(
+        _ halfOpen: HalfOpen, _ header: SegmentHeader, payload: UnsafeRawBufferPointer, link: HostLink, at now: Instant
+    ) {
+        guard !halfOpen.listener.isClosed else {
+            remove(halfOpen)
+            answerStranger(header, payload: payload, tuple: halfOpen.tuple, link: link)
+            return
+        }
+        let isAnswered = { halfOpen.challenges.allowsAnswer(to: header, payloadCount: payload.count, at: now) }
+        switch halfOpen.disposition(of: header, payloadCount: payload.count, at: now) {
+        case .ignore:
+            break
+        case .acknowledge:
+            if isAnswered() { reply(halfOpen.acknowledgment(at: now), tuple: halfOpen.tuple, link: link) }
+        case .repeatSynAck:
+            guard isAnswered() else { return }
+            halfOpen.retransmissions = max(halfOpen.retransmissions, 1)
+            reply(halfOpen.synAck(effective(link.properties), at: now), tuple: halfOpen.tuple, link: link)
+        case .returnToListen:
+            remove(halfOpen)
+            if header.controlBits.contains(.rst) { returnToTimeWait(halfOpen, at: now) }
+        case .reset:
+            answerStranger(header, payload: payload, tuple: halfOpen.tuple, link: link)
+        case .establish:
+            establish(halfOpen, header, payload: payload, link: link, at: now)
+        }
+    }
+
+    private func establish(
+        _ halfOpen: HalfOpen, _ header: SegmentHeader, payload: UnsafeRawBufferPointer, link: HostLink, at now: Instant
+    ) {
+        let listener = halfOpen.listener
+        // Linux: the final ACK is ignored while the accept queue is full; the SYN-ACK's timer tries again.
+        guard !listener.acceptQueueIsFull else {
+            statistics.acceptsDeferred += 1
+            return
+        }
+        listener.halfOpenCount -= 1
+        earlyBytes -= halfOpen.text?.bytes.count ?? 0
+        let connection = Connection(
+            tuple: halfOpen.tuple, iss: halfOpen.iss, timestampOffset: halfOpen.timestampOffset,
+            configuration: listener.shared, pool: pool)
+        connection.link = link
+        connection.eventMask = listener.eventMask
+        connection.openPassively(halfOpen, link: effective(link.properties), at: now)
+        table.set(.connection(connection))
+        connection.listener = listener
+        connection.handle(header, payload: payload, at: now)
+        listener.acceptQueue.append(connection)
+        notices.append(.incoming(listener))
+        touch(connection, at: now)
+    }
+
+    private func remove(_ halfOpen: HalfOpen) {
+        halfOpen.listener.halfOpenCount -= 1
+        earlyBytes -= halfOpen.text?.bytes.count ?? 0
+        table.remove(halfOpen.tuple)
+    }
+
+    /// RFC 9293 3.6.1, MAY-2 (2): the SYN that ended TIME-WAIT was an old duplicate, as the peer's reset says.
+    private func returnToTimeWait(_ halfOpen: HalfOpen, at now: Instant) {
+        guard let record = halfOpen.previous, record.deadline > now else { return }
+        table.set(.timeWait(record))
+        deadlines.add(.timeWait(record), at: record.deadline.nanoseconds)
+    }
+
+    /// RFC 6298 (5.4) to (5.6) for the SYN-ACK.
+    func synAckTimedOut(_ halfOpen: HalfOpen, at now: Instant) {
+        guard case .halfOpen(let current) = table[halfOpen.tuple], current === halfOpen else { return }
+        guard !halfOpen.listener.isClosed,
+            halfOpen.retransmissions < halfOpen.listener.configuration.synAckRetries, let link = links[halfOpen.link]
+        else {
+            remove(halfOpen)
+            return
+        }
+        halfOpen.retransmissions += 1
+        let configuration = halfOpen.listener.configuration
+        let wait = min(configuration.initialRTO * (1 << Int64(halfOpen.retransmissions)), configuration.maximumRTO)
+        halfOpen.deadline = now + wait
+        deadlines.add(.halfOpen(halfOpen), at: halfOpen.deadline.nanoseconds)
+        reply(halfOpen.synAck(effective(link.properties), at: now), tuple: halfOpen.tuple, link: link)
+    }
+}

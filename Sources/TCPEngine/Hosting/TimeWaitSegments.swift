@@ -1,0 +1,103 @@
+// SEGMENT ARRIVES in TIME-WAIT (RFC 9293 3.10.7.4), for the record and for a connection that somebody watches.
+import TCPSegments
+
+extension TimeWaitRecord {
+    /// What a segment does in TIME-WAIT.
+    enum Disposition {
+        case ignore
+        /// <SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>
+        case acknowledge
+        /// The peer's FIN again: acknowledge, and the 2 MSL start anew.
+        case restart
+        /// A SYN that begins a new connection, if somebody listens.
+        case reopen
+    }
+
+    func disposition(of header: SegmentHeader, payloadCount: Int, at now: Instant) -> Disposition {
+        let bits = header.controlBits
+        // Deviation: RFC 1337, a reset does not end TIME-WAIT.
+        if bits.contains(.rst) { return .ignore }
+        // RFC 9293 3.6.1, MAY-2, and RFC 6191.
+        if bits.contains(.syn), !bits.contains(.ack), isNewIncarnation(header) { return .reopen }
+        // RFC 7323 5.3 (R1).
+        if timestamps.isOn, let value = header.options.timestamps?.value, timestamps.isStale(value, at: now) {
+            return .acknowledge
+        }
+        // First: the sequence number. The FIN again lies left of the window.
+        let fromNext = Int(rcvNxt.distance(to: header.sequenceNumber))
+        let length = header.segmentLength(payloadCount: payloadCount)
+        let end = fromNext + length
+        let isAcceptable =
+            length == 0
+            ? fromNext == 0 || (fromNext > 0 && fromNext < Int(window))
+            : end > 0 && (fromNext < Int(window) || fromNext == 0)
+        guard isAcceptable else { return bits.contains(.fin) && end == 0 ? .restart : .acknowledge }
+        // Fourth (RFC 5961 4.2), and fifth with RFC 5961 5.2.
+        if bits.contains(.syn) { return .acknowledge }
+        guard bits.contains(.ack) else { return .ignore }
+        let fromSent = sndNxt.distance(to: header.acknowledgmentNumber)
+        guard fromSent <= 0, -Int64(fromSent) <= Int64(maximumWindow) else { return .acknowledge }
+        // Seventh and eighth: text is ignored, a FIN acknowledged.
+        return bits.contains(.fin) ? .restart : .ignore
+    }
+}
+
+extension Host {
+    func arrivesInTimeWait(
+        _ record: TimeWaitRecord, _ header: SegmentHeader, payload: UnsafeRawBufferPointer, link: HostLink,
+        at now: Instant
+    ) {
+        switch record.disposition(of: header, payloadCount: payload.count, at: now) {
+        case .ignore:
+            return
+        case .restart:
+            record.deadline = now + record.lifetime
+        case .acknowledge:
+            break
+        case .reopen:
+            // A SYN that nobody awaits does not end TIME-WAIT.
+            if listener(for: record.tuple.local) != nil {
+                arrivesForListener(
+                    header, payload: payload, tuple: record.tuple, link: link, at: now, replacing: record)
+                return
+            }
+        }
+        guard record.challenges.allowsAnswer(to: header, payloadCount: payload.count, at: now) else { return }
+        reply(record.acknowledgment(at: now), tuple: record.tuple, link: link)
+    }
+
+    /// True if the segment began a new connection in place of one in TIME-WAIT that is still a `Connection`, because a
+    /// debugger watches it.
+    func reopens(
+        _ connection: Connection, _ header: SegmentHeader, payload: UnsafeRawBufferPointer, link: HostLink,
+        at now: Instant
+    ) -> Bool {
+        guard connection.state == .timeWait, !header.controlBits.contains(.ack),
+            listener(for: connection.tuple.local) != nil
+        else { return false }
+        let record = TimeWaitRecord(connection, link: link.id, at: now)
+        guard case .reopen = record.disposition(of: header, payloadCount: payload.count, at: now) else { return false }
+        connection.finish(nil)
+        touch(connection, at: now)
+        arrivesForListener(
+            header, payload: payload, tuple: connection.tuple, link: link, at: now, replacing: record)
+        return true
+    }
+}
+
+extension Connection {
+    /// SEGMENT ARRIVES in TIME-WAIT, for a connection that has not become a record.
+    func arrivesInTimeWait(_ header: SegmentHeader, payloadCount: Int, at now: Instant) {
+        let record = TimeWaitRecord(self, link: linkID ?? LinkID(0), at: now)
+        switch record.disposition(of: header, payloadCount: payloadCount, at: now) {
+        case .ignore:
+            statistics.droppedSegments += 1
+            return
+        case .restart:
+            enterTimeWait(at: now)
+        case .acknowledge, .reopen:
+            statistics.droppedSegments += 1
+        }
+        if challenges.allowsAnswer(to: header, payloadCount: payloadCount, at: now) { ackPolicy.demandNow() }
+    }
+}
