@@ -35,8 +35,11 @@ final class EventLoop: EventRegistry {
     private let epoll: Int32
     private let wake: Int32
     private let timer: Int32
-    /// When the timer fires next, if it is armed.
+    /// When the timer fires next, if it is armed, and when it did last.
     private var armed: Instant?
+    private var lastFired = Instant.origin
+    /// The timer fires at most so often; whoever is due meanwhile is seen to together.
+    private static let timerInterval = TimeInterval.milliseconds(1)
     /// By descriptor.
     private var slots: [Slot] = []
     private var unfinished: [any EventHandler] = []
@@ -116,6 +119,7 @@ final class EventLoop: EventRegistry {
             }
             if token == Self.timerToken {
                 armed = nil
+                lastFired = now
                 continue
             }
             let index = Int(token & 0xFFFF_FFFF)
@@ -133,9 +137,10 @@ final class EventLoop: EventRegistry {
         guard unfinished.isEmpty else { return false }
         guard let deadline else { return true }
         if let armed, armed <= deadline { return true }
-        guard deadline > Self.now() else { return false }
-        armed = deadline
-        return clinux_timer_set(timer, deadline.nanoseconds) == 0
+        let moment = max(deadline, lastFired + Self.timerInterval)
+        guard moment > Self.now() else { return false }
+        armed = moment
+        return clinux_timer_set(timer, moment.nanoseconds) == 0
     }
 
     private static func readiness(_ bits: UInt32) -> Readiness {
