@@ -6,27 +6,28 @@
 #include <fcntl.h>
 #include <linux/sockios.h>
 #include <malloc.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/timerfd.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
-
-/* epoll_wait with a time-out in nanoseconds; negative: none. */
-int clinux_epoll_wait(int epfd, struct epoll_event *events, int count, int64_t nanoseconds)
-{
-    if (nanoseconds < 0) return epoll_wait(epfd, events, count, -1);
-    struct timespec t = { .tv_sec = nanoseconds / 1000000000, .tv_nsec = nanoseconds % 1000000000 };
-    return epoll_pwait2(epfd, events, count, &t, NULL);
-}
 
 /* Adds `fd` with `events`; `token` comes back in the event. */
 int clinux_epoll_add(int epfd, int fd, uint32_t events, uint64_t token)
 {
     struct epoll_event e = { .events = events, .data = { .u64 = token } };
     return epoll_ctl(epfd, EPOLL_CTL_ADD, fd, &e);
+}
+
+int clinux_epoll_modify(int epfd, int fd, uint32_t events, uint64_t token)
+{
+    struct epoll_event e = { .events = events, .data = { .u64 = token } };
+    return epoll_ctl(epfd, EPOLL_CTL_MOD, fd, &e);
 }
 
 uint64_t clinux_epoll_token(const struct epoll_event *e) { return e->data.u64; }
@@ -99,6 +100,28 @@ int clinux_epoll_create(void) { return epoll_create1(EPOLL_CLOEXEC); }
 
 int clinux_eventfd(void) { return eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC); }
 
+int clinux_timer(void) { return timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC); }
+
+int clinux_timer_set(int fd, int64_t nanoseconds)
+{
+    struct itimerspec t = { .it_value = { .tv_sec = nanoseconds / 1000000000, .tv_nsec = nanoseconds % 1000000000 } };
+    return timerfd_settime(fd, TFD_TIMER_ABSTIME, &t, NULL);
+}
+
 int clinux_socketpair(int ends[2]) { return socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends); }
+
+int clinux_get_affinity(pid_t pid, uint64_t mask[16])
+{
+    _Static_assert(sizeof(cpu_set_t) == 16 * sizeof(uint64_t), "layout");
+    memset(mask, 0, sizeof(cpu_set_t));
+    return sched_getaffinity(pid, sizeof(cpu_set_t), (cpu_set_t *) mask);
+}
+
+int clinux_set_affinity(pid_t pid, const uint64_t mask[16])
+{
+    return sched_setaffinity(pid, sizeof(cpu_set_t), (const cpu_set_t *) mask);
+}
+
+int clinux_signal_at_parents_end(int signal) { return prctl(PR_SET_PDEATHSIG, signal); }
 
 size_t clinux_allocation_size(const void *p) { return malloc_usable_size((void *) p); }

@@ -11,9 +11,9 @@ struct Chisockets: StreamSockets {
     /// The daemon at `path`, or where CHITCPD_SOCK says.
     init(daemon path: String? = nil) { daemon = path.map { DaemonPath($0) } ?? .standard }
 
-    func connect(to endpoint: Endpoint) throws -> Int32 {
+    func connect(to endpoint: Endpoint, noDelay: Bool) throws -> Int32 {
         let made = try Chisocket(endpoint.address.isIPv4 ? .ipv4 : .ipv6, daemon: daemon)
-        try made.setNoDelay(true)
+        if noDelay { try made.setNoDelay(true) }
         try made.connect(to: try address(of: endpoint))
         return try made.releaseDescriptor()
     }

@@ -8,8 +8,8 @@ public struct ChitcpCommand: ParsableCommand {
     public static let configuration = CommandConfiguration(
         commandName: "chitcp", abstract: "A TCP you can read, run and take apart.",
         subcommands: [
-            DaemonSubcommand.self, DemoCommand.self, EchoCommand.self, CatCommand.self, SocketsCommand.self,
-            DrillCommand.self,
+            DaemonSubcommand.self, DemoCommand.self, EchoCommand.self, CatCommand.self, PerfCommand.self,
+            SocketsCommand.self, DrillCommand.self,
         ])
 
     /// The command without arguments, as the parser wants it.

@@ -5,7 +5,16 @@ import Synchronization
 import TCPSegments
 
 /// The environment variable by which a child knows that it is to end with its parent (the parent's pid).
-let parentVariable = "CHITCP_PARENT"
+private let parentVariable = "CHITCP_PARENT"
+
+/// In a process that a command started: has it end with that command, however the command ends. Elsewhere nothing.
+public func endWithParent() {
+    guard let value = getenv(parentVariable), let parent = pid_t(String(cString: value)) else { return }
+    unsetenv(parentVariable)
+    _ = clinux_signal_at_parents_end(SIGTERM)
+    // It may have ended before the kernel knew that this process cares.
+    if getppid() != parent { exit(1) }
+}
 
 /// The processes and the folder that a command has to take away with it, also when a signal ends it.
 final class Belongings: Sendable {
@@ -51,7 +60,9 @@ final class Belongings: Sendable {
         var none = sigset_t()
         sigemptyset(&none)
         posix_spawnattr_setsigmask(&attributes, &none)
-        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
+        // A process group of its own: Ctrl-C reaches this process alone, which ends its children in order.
+        posix_spawnattr_setpgroup(&attributes, 0)
+        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK) | Int16(POSIX_SPAWN_SETPGROUP))
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
         defer { posix_spawn_file_actions_destroy(&actions) }
@@ -199,7 +210,7 @@ extension DaemonPair.Node {
 }
 
 /// A port that is free on both addresses of a pair, found by binding it.
-private func freePort() throws -> UInt16 {
+func freePort() throws -> UInt16 {
     for _ in 0..<50 {
         let candidate = UInt16.random(in: 20_000..<32_000)
         let sockets = KernelSockets()

@@ -23,6 +23,18 @@ func readSome(_ fd: Int32, _ buffer: UnsafeMutableRawBufferPointer) -> Int {
     }
 }
 
+/// Fills all of `buffer`; false, with errno, if the stream ends or fails before that.
+func readAll(_ fd: Int32, _ buffer: UnsafeMutableRawBufferPointer) -> Bool {
+    var done = 0
+    while done < buffer.count {
+        let n = readSome(fd, UnsafeMutableRawBufferPointer(rebasing: buffer[done...]))
+        if n == 0 { errno = ECONNRESET }
+        guard n > 0 else { return false }
+        done += n
+    }
+    return true
+}
+
 /// Copies until the end of `source`: the number of bytes, or nil if one side failed.
 func copyAll(from source: Int32, to destination: Int32, buffer: UnsafeMutableRawBufferPointer) -> Int? {
     var total = 0

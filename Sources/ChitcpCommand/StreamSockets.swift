@@ -7,23 +7,33 @@ import TCPSegments
 protocol StreamSockets: Sendable {
     /// What to call them in a table.
     var name: String { get }
-    /// A connected stream.
-    func connect(to endpoint: Endpoint) throws -> Int32
+    /// A connected stream, with Nagle's algorithm or without.
+    func connect(to endpoint: Endpoint, noDelay: Bool) throws -> Int32
     /// A listening descriptor.
     func listen(on endpoint: Endpoint, backlog: Int32) throws -> Int32
     /// Waits for the next connection of a listening descriptor.
     func accept(_ listener: Int32) throws -> Int32
 }
 
+extension StreamSockets {
+    /// A connected stream without Nagle's algorithm.
+    func connect(to endpoint: Endpoint) throws -> Int32 { try connect(to: endpoint, noDelay: true) }
+}
+
 /// The kernel's own TCP, for comparison.
 struct KernelSockets: StreamSockets {
     let name = "kernel"
+    private let congestionControl: String?
 
-    /// The kernel's TCP.
-    init() {}
+    /// The kernel's TCP with this congestion control, or with the machine's own.
+    init(congestionControl: String? = nil) { self.congestionControl = congestionControl }
 
-    func connect(to endpoint: Endpoint) throws -> Int32 {
+    func connect(to endpoint: Endpoint, noDelay: Bool) throws -> Int32 {
         let fd = try open(endpoint)
+        if noDelay {
+            var one: Int32 = 1
+            setsockopt(fd, Int32(IPPROTO_TCP), TCP_NODELAY, &one, socklen_t(MemoryLayout<Int32>.size))
+        }
         let result = endpoint.withSocketAddress { Glibc.connect(fd, $0, $1) }
         guard result == 0 else {
             let code = errno
@@ -59,8 +69,14 @@ struct KernelSockets: StreamSockets {
         let fd = socket(
             endpoint.address.isIPv4 ? AF_INET : AF_INET6, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         guard fd >= 0 else { throw CommandError("cannot make a socket", errno: errno) }
-        var one: Int32 = 1
-        setsockopt(fd, Int32(IPPROTO_TCP), TCP_NODELAY, &one, socklen_t(MemoryLayout<Int32>.size))
+        if let congestionControl {
+            let name = Array(congestionControl.utf8)
+            guard setsockopt(fd, Int32(IPPROTO_TCP), TCP_CONGESTION, name, socklen_t(name.count)) == 0 else {
+                let code = errno
+                close(fd)
+                throw CommandError("this kernel's TCP has no congestion control \(congestionControl)", errno: code)
+            }
+        }
         return fd
     }
 }
@@ -92,13 +108,18 @@ extension Endpoint {
 
 /// The endpoint as a person writes it.
 func text(of endpoint: Endpoint) -> String {
+    endpoint.address.isIPv4
+        ? "\(addressText(of: endpoint)):\(endpoint.port)" : "[\(addressText(of: endpoint))]:\(endpoint.port)"
+}
+
+/// The endpoint's address as a person writes it.
+func addressText(of endpoint: Endpoint) -> String {
     var buffer = [CChar](repeating: 0, count: Int(NI_MAXHOST))
     let failed = endpoint.withSocketAddress {
         getnameinfo($0, $1, &buffer, socklen_t(buffer.count), nil, 0, NI_NUMERICHOST)
     }
     let end = buffer.firstIndex(of: 0) ?? buffer.count
-    let host = failed != 0 ? "?" : String(decoding: buffer[..<end].map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    return endpoint.address.isIPv4 ? "\(host):\(endpoint.port)" : "[\(host)]:\(endpoint.port)"
+    return failed != 0 ? "?" : String(decoding: buffer[..<end].map { UInt8(bitPattern: $0) }, as: UTF8.self)
 }
 
 /// The first address of `host`, a name or a number.

@@ -94,7 +94,6 @@ final class ControlListener: EventHandler {
             }
             if let session = ControlSession(fd, daemon: daemon) {
                 daemon.add(session)
-                session.descriptorReady(.readable, at: now)
             } else {
                 Glibc.close(fd)
             }

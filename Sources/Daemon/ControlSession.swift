@@ -26,33 +26,29 @@ final class ControlSession: EventHandler {
         self.pid = pid
         self.uid = uid
         mayUse = uid == 0 || uid == geteuid()
-        do { try daemon.loop.register(descriptor, self) } catch {
+        do { try daemon.loop.register(descriptor, self, for: .requests) } catch {
             daemon.log.warning("\(error)")
             return nil
         }
     }
 
+    /// One request a turn: the loop tells again if there are more, after others got theirs.
     func descriptorReady(_ readiness: Readiness, at now: Instant) {
-        // A turn of 64 requests, then others get theirs.
-        for _ in 0..<64 {
-            guard !isClosed else { return }
-            var request = chitcp_request()
-            var passed: Int32 = -1
-            let n = clinux_receive_descriptor(
-                descriptor, &request, MemoryLayout<chitcp_request>.size, &passed, Int32(MSG_DONTWAIT))
-            if n < 0, errno == EINTR { continue }
-            if n < 0, errno == EAGAIN { return }
-            guard n == MemoryLayout<chitcp_request>.size, request.magic == CHITCP_CONTROL_MAGIC,
-                request.data_length <= CHITCP_DATA_MAX
-            else {
-                if passed >= 0 { Glibc.close(passed) }
-                if n > 0 { daemon.log.warning("closed a control connection of process \(pid): malformed record") }
-                close()
-                return
-            }
-            handle(request, passed: passed, at: now)
+        guard !isClosed else { return }
+        var request = chitcp_request()
+        var passed: Int32 = -1
+        let n = clinux_receive_descriptor(
+            descriptor, &request, MemoryLayout<chitcp_request>.size, &passed, Int32(MSG_DONTWAIT))
+        if n < 0, errno == EINTR || errno == EAGAIN { return }
+        guard n == MemoryLayout<chitcp_request>.size, request.magic == CHITCP_CONTROL_MAGIC,
+            request.data_length <= CHITCP_DATA_MAX
+        else {
+            if passed >= 0 { Glibc.close(passed) }
+            if n > 0 { daemon.log.warning("closed a control connection of process \(pid): malformed record") }
+            close()
+            return
         }
-        daemon.loop.again(self)
+        handle(request, passed: passed, at: now)
     }
 
     /// Answers a request; `fill` sets what differs from plain success.
@@ -140,7 +136,7 @@ final class ControlSession: EventHandler {
             return
         }
         let made: (DescriptorSocket, applicationEnd: Int32)
-        do { made = try DescriptorSocket.make(for: daemon) } catch {
+        do { made = try DescriptorSocket.make(for: daemon, connecting: true) } catch {
             fail(request, error.errno)
             return
         }
@@ -187,6 +183,7 @@ final class ControlSession: EventHandler {
             respond(to: request) { $0.local = controlAddress(socket.localName) }
         case CHITCP_OP_LISTEN.rawValue:
             try daemon.layer.listen(socket, backlog: Int(request.argument.0))
+            owner.startedListening()
             respond(to: request) { $0.local = controlAddress(socket.localName) }
         case CHITCP_OP_SHUTDOWN.rawValue:
             let how = request.argument.0

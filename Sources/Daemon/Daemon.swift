@@ -26,8 +26,8 @@ public struct DaemonConfiguration: Sendable {
     /// Where packets are recorded; nil: nowhere.
     public var capturePath: String?
 
-    /// One with these values.
-    public init() {}
+    /// The defaults. Each segment costs a system call here: ACKs wait a millisecond for an answer that may carry them.
+    public init() { host.connection.answerDelay = .milliseconds(1) }
 }
 
 /// A running daemon. One thread owns everything; only `stop` may be called from elsewhere.
@@ -42,6 +42,8 @@ public final class Daemon {
     let daemonID: UInt64
     var descriptorSockets: [UInt64: DescriptorSocket] = [:]
     var lastDescriptorID: UInt64 = 0
+    /// Zeros to begin with; for bytes that are on their way from one call to the next.
+    let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 65_536, alignment: 64)
     private let logWriter: BackgroundWriter
     private var control: ControlListener?
     private var sessions: [ObjectIdentifier: ControlSession] = [:]
@@ -65,6 +67,7 @@ public final class Daemon {
     /// Opens everything that can fail: log, capture, sockets. The error is a sentence for the user.
     public init(_ configuration: DaemonConfiguration) throws(SystemError) {
         self.configuration = configuration
+        scratch.initializeMemory(as: UInt8.self, repeating: 0)
         loop = try EventLoop()
         let signal = clinux_eventfd()
         guard signal >= 0 else { throw SystemError("cannot create an event descriptor") }
@@ -88,7 +91,10 @@ public final class Daemon {
         try loop.register(signal, SignalHandler(descriptor: signal, daemon: self))
     }
 
-    deinit { close(wake.descriptor) }
+    deinit {
+        close(wake.descriptor)
+        scratch.deallocate()
+    }
 
     private static func openLog(_ path: String?) throws(SystemError) -> Int32 {
         guard let path else { return STDERR_FILENO }

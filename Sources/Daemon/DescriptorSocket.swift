@@ -8,19 +8,13 @@ import SocketLayer
 import TCPEngine
 import TCPSegments
 
-/// The daemon's end of one application socket.
-///
-/// One byte always stays unread in the daemon's end: a UNIX stream tells its peer ECONNRESET only if it is closed with
-/// unread data, and that is how a reset reaches the application. At first it is a byte of no meaning (the sentinel); later
-/// the last byte read is only peeked at and becomes the next one.
+/// One application socket, seen from the daemon.
 final class DescriptorSocket: EventHandler, SocketOwner {
     unowned let daemon: Daemon
-    let descriptor: Int32
+    private var end: DescriptorEnd
     private(set) var socket: Socket?
     let id: UInt64
 
-    /// 1 if the first byte in the queue has been read already (or is the sentinel), else 0.
-    private var staleBytes = 1
     private var canWrite = true
     private var sawReadHangup = false
     private var sawHangup = false
@@ -30,6 +24,8 @@ final class DescriptorSocket: EventHandler, SocketOwner {
     private var isClosed = false
     /// A duplicate of the application's end while it connects (design section 6, Connecting).
     private var applicationEnd: Int32 = -1
+    /// Bytes in front of the sentinel that keep the application's end from looking writable until it is connected.
+    private var plug: Int
     private var pendingConnect: (session: ControlSession, request: chitcp_request)?
     /// Listening: connections given to the application and, as far as is known, not taken; and one that did not fit.
     private var handedOver: [DescriptorSocket] = []
@@ -38,27 +34,29 @@ final class DescriptorSocket: EventHandler, SocketOwner {
     /// Its listener was closed with untaken connections, perhaps this one: then a hang-up until this time is a reset.
     private var untakenUntil: Instant?
 
-    static let plugSize = 1500
-    private static let bufferSize: Int32 = 425_984
+    /// More than a third of the smallest send buffer there is: from there on poll(2) shows no room.
+    private static let plugSize = 1500
 
-    /// Makes a pair, registers the daemon's end, and returns it with the application's end.
-    static func make(for daemon: Daemon) throws(SystemError) -> (DescriptorSocket, applicationEnd: Int32) {
+    /// Makes a pair, registers the daemon's end, and returns it with the application's end. That shows no room to write if it
+    /// still has to be connected (`connecting`).
+    static func make(
+        for daemon: Daemon, connecting: Bool
+    ) throws(SystemError) -> (DescriptorSocket, applicationEnd: Int32) {
         var ends: [Int32] = [-1, -1]
         guard clinux_socketpair(&ends) == 0 else { throw SystemError("cannot make a socket") }
         daemon.lastDescriptorID += 1
-        let new = DescriptorSocket(daemon: daemon, descriptor: ends[0], id: daemon.lastDescriptorID)
-        setBuffer(ends[0], SO_SNDBUF, bufferSize)
-        setBuffer(ends[1], SO_SNDBUF, bufferSize)
-        var sentinel: UInt8 = 0
+        let plug = connecting ? plugSize : 0
+        let new = DescriptorSocket(daemon: daemon, descriptor: ends[0], id: daemon.lastDescriptorID, plug: plug)
+        DescriptorEnd.setSendBuffer(ends[1], connecting ? 0 : DescriptorEnd.bufferSize)
         guard nameEnd(ends[1], daemon: daemon.daemonID, id: new.id),
-            send(ends[1], &sentinel, 1, Int32(MSG_DONTWAIT)) == 1
+            send(ends[1], daemon.scratch.baseAddress, plug + 1, Int32(MSG_DONTWAIT)) == plug + 1
         else {
             let error = errno
             close(ends[0])
             close(ends[1])
             throw SystemError("cannot make a socket", errno: error)
         }
-        do { try daemon.loop.register(ends[0], new) } catch {
+        do { try daemon.loop.register(ends[0], new, for: .input) } catch {
             close(ends[0])
             close(ends[1])
             throw error
@@ -66,28 +64,41 @@ final class DescriptorSocket: EventHandler, SocketOwner {
         return (new, ends[1])
     }
 
-    private init(daemon: Daemon, descriptor: Int32, id: UInt64) {
+    private init(daemon: Daemon, descriptor: Int32, id: UInt64, plug: Int) {
         self.daemon = daemon
-        self.descriptor = descriptor
         self.id = id
+        self.plug = plug
+        end = DescriptorEnd(descriptor: descriptor)
     }
+
+    private var descriptor: Int32 { end.descriptor }
 
     func attach(_ socket: Socket) { self.socket = socket }
 
-    private static func setBuffer(_ fd: Int32, _ option: Int32, _ size: Int32) {
-        var size = size
-        setsockopt(fd, SOL_SOCKET, option, &size, socklen_t(MemoryLayout<Int32>.size))
-    }
-
     /// Binds the application's end to its abstract name, by which any process that inherits it is recognised.
     private static func nameEnd(_ fd: Int32, daemon: UInt64, id: UInt64) -> Bool {
-        let name = "chitcp/" + String(daemon, radix: 16) + "/" + String(id, radix: 16)
         var address = sockaddr_un()
         address.sun_family = sa_family_t(AF_UNIX)
-        withUnsafeMutableBytes(of: &address.sun_path) { path in
-            for (i, byte) in name.utf8.enumerated() where i + 1 < path.count { path[i + 1] = byte }
+        let nameLength = withUnsafeMutableBytes(of: &address.sun_path) { path in
+            // Bounds: a zero, the prefix, twice at most 16 digits and a slash are 41 of 108 bytes.
+            var count = 1
+            func put(_ byte: UInt8) {
+                path[count] = byte
+                count += 1
+            }
+            func put(hexadecimal value: UInt64) {
+                for digit in (0...max(0, 15 - value.leadingZeroBitCount / 4)).reversed() {
+                    let nibble = UInt8(value >> UInt64(4 * digit) & 0xF)
+                    put(nibble < 10 ? UInt8(ascii: "0") + nibble : UInt8(ascii: "a") + nibble - 10)
+                }
+            }
+            for byte in CHITCP_NAME_PREFIX.utf8 { put(byte) }
+            put(hexadecimal: daemon)
+            put(UInt8(ascii: "/"))
+            put(hexadecimal: id)
+            return count
         }
-        let length = socklen_t(MemoryLayout<sa_family_t>.size + 1 + name.utf8.count)
+        let length = socklen_t(MemoryLayout<sa_family_t>.size + nameLength)
         return withUnsafePointer(to: &address) { p in
             p.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(fd, $0, length) }
         } == 0
@@ -99,18 +110,14 @@ final class DescriptorSocket: EventHandler, SocketOwner {
     func parkConnect(_ session: ControlSession, _ request: chitcp_request, applicationEnd fd: Int32) {
         pendingConnect = (session, request)
         applicationEnd = fd
-        Self.setBuffer(fd, SO_SNDBUF, 0)
-        let plug = [UInt8](repeating: 0, count: Self.plugSize)
-        _ = send(fd, plug, plug.count, Int32(MSG_DONTWAIT))
     }
 
     func socketEstablished(_ socket: Socket, at now: Instant) {
         if applicationEnd >= 0 {
-            // Raising the buffer wakes whoever polls for EPOLLOUT; then the plug goes, but for one byte.
-            Self.setBuffer(applicationEnd, SO_SNDBUF, Self.bufferSize)
-            var drain = [UInt8](repeating: 0, count: Self.plugSize)
-            _ = recv(
-                descriptor, &drain, min(Self.plugSize, max(0, Int(clinux_unread(descriptor)) - 1)), Int32(MSG_DONTWAIT))
+            // Raising the buffer wakes whoever polls for EPOLLOUT; then the plug goes, but for the sentinel.
+            DescriptorEnd.setSendBuffer(applicationEnd, DescriptorEnd.bufferSize)
+            end.removePlug(plug, using: daemon.scratch)
+            plug = 0
             close(applicationEnd)
             applicationEnd = -1
         }
@@ -186,21 +193,16 @@ final class DescriptorSocket: EventHandler, SocketOwner {
             if sawHangup { release(aborting: false, at: now) }
             return
         }
-        var available = unread
-        if sawHangup, hasResetByApplication || (available == 0 && wasUntaken(connection, at: now)) {
+        if sawHangup, end.takeReset() || (wasUntaken(connection, at: now) && end.unread == 0) {
             // close(2) with unread bytes resets, as the kernel's TCP does (RFC 2525 2.17).
             release(aborting: true, at: now)
             return
         }
-        while available > 0 {
-            let moved: Int
-            do { moved = try move(available, into: connection, at: now) } catch {
-                // The connection takes no more: what the application still writes goes nowhere.
-                discard(available)
-                break
-            }
-            if moved == 0 { return }
-            available = unread
+        do {
+            guard try moveAll(into: connection, at: now) else { return }
+        } catch {
+            // The connection takes no more: what the application still writes goes nowhere.
+            end.discard(end.unread, using: daemon.scratch)
         }
         if sawHangup {
             release(aborting: false, at: now)
@@ -209,64 +211,31 @@ final class DescriptorSocket: EventHandler, SocketOwner {
         }
     }
 
-    /// Bytes in the daemon's end that were not read yet.
-    private var unread: Int { max(0, Int(clinux_unread(descriptor)) - staleBytes) }
-
-    private var hasResetByApplication: Bool {
-        var error: Int32 = 0
-        var length = socklen_t(MemoryLayout<Int32>.size)
-        getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &error, &length)
-        return error == ECONNRESET
-    }
-
-    /// Reads up to `available` bytes straight into the send buffer, leaving one byte in the descriptor.
-    private func move(_ available: Int, into connection: Connection, at now: Instant) throws(ConnectionError) -> Int {
-        try daemon.layer.host.withSendSpace(connection, maximum: available, at: now) { room in
-            let wanted = min(room.count, available)
-            let taken = wanted < available ? wanted : wanted - 1
-            let n = takeBytes(room, taken)
-            guard n == taken else { return n }
-            if wanted > taken, let base = room.baseAddress,
-                recv(descriptor, base + taken, 1, Int32(MSG_PEEK) | Int32(MSG_DONTWAIT)) == 1
-            {
-                staleBytes = 1
-                return wanted
-            }
-            return n
+    /// Moves everything that is unread into the send buffer; false if that is full. What comes meanwhile is told by the next
+    /// edge.
+    private func moveAll(into connection: Connection, at now: Instant) throws(ConnectionError) -> Bool {
+        let host = daemon.layer.host
+        let room = UnsafeMutableRawBufferPointer(rebasing: daemon.scratch[..<Self.smallSize])
+        let count = end.peek(into: room)
+        if count == 0 { return true }
+        if count < room.count {
+            // A small message costs two system calls, and one copy more.
+            let n = try host.send(connection, UnsafeRawBufferPointer(rebasing: room[..<count]), at: now)
+            end.consumePeeked(n, using: daemon.scratch)
+            return n == count
         }
+        var available = end.unread
+        while available > 0 {
+            let moved = try host.withSendSpace(connection, maximum: available, at: now) {
+                end.read(into: $0, available: available)
+            }
+            if moved == 0 { return false }
+            available = end.unread
+        }
+        return true
     }
 
-    /// Takes the stale byte out of the descriptor and `count` fresh ones into `room`.
-    private func takeBytes(_ room: UnsafeMutableRawBufferPointer, _ count: Int) -> Int {
-        guard staleBytes + count > 0 else { return 0 }
-        var stale: UInt8 = 0
-        return withUnsafeMutablePointer(to: &stale) { stale in
-            withUnsafeTemporaryAllocation(of: iovec.self, capacity: 2) { vectors in
-                vectors[0] = iovec(iov_base: stale, iov_len: staleBytes)
-                vectors[1] = iovec(iov_base: room.baseAddress, iov_len: count)
-                var message = msghdr()
-                message.msg_iov = vectors.baseAddress
-                message.msg_iovlen = 2
-                let n = recvmsg(descriptor, &message, Int32(MSG_DONTWAIT))
-                guard n > 0 else { return 0 }
-                let fresh = max(0, n - staleBytes)
-                staleBytes = 0
-                return fresh
-            }
-        }
-    }
-
-    private func discard(_ count: Int) {
-        var buffer = [UInt8](repeating: 0, count: min(count, 65_536))
-        var left = count - 1
-        while left > 0 {
-            let n = buffer.withUnsafeMutableBytes {
-                takeBytes(UnsafeMutableRawBufferPointer(rebasing: $0[..<min(left, $0.count)]), min(left, $0.count))
-            }
-            if n <= 0 { return }
-            left -= n
-        }
-    }
+    private static let smallSize = 1024
 
     // MARK: To the application
 
@@ -277,12 +246,13 @@ final class DescriptorSocket: EventHandler, SocketOwner {
             var refused: Int32 = 0
             let n = daemon.layer.host.withReceivedBytes(connection, at: now) { bytes in
                 guard let base = bytes.baseAddress, bytes.count > 0 else { return 0 }
-                let n = send(descriptor, base, bytes.count, Int32(MSG_NOSIGNAL) | Int32(MSG_DONTWAIT))
+                let n = end.write(UnsafeRawBufferPointer(start: base, count: bytes.count))
                 if n < 0 { refused = errno }
                 return max(0, n)
             }
             if refused == EAGAIN {
                 canWrite = false
+                daemon.loop.watchEverything(descriptor)
             } else if refused != 0, refused != EINTR {
                 // Nobody reads any more (shutdown(SHUT_RD), or gone): acknowledge and discard.
                 if !sawHangup { daemon.layer.host.shutdownReceiving(connection, at: now) }
@@ -302,13 +272,16 @@ final class DescriptorSocket: EventHandler, SocketOwner {
 
     // MARK: Listening
 
+    /// The application's accepts are of interest from now on: they show as room to write.
+    func startedListening() { daemon.loop.watchEverything(descriptor) }
+
     func socketHasIncoming(_ socket: Socket, at now: Instant) { deliverIncoming(socket, at: now) }
 
     private func listenerReady(_ socket: Socket, at now: Instant) {
         if sawHangup {
             // A closing listener resets the connections that lie untaken in its descriptor. The kernel closes their ends a
             // moment later and does not say which were taken: those that nobody wrote to, and that hang up at once, were not.
-            if hasResetByApplication {
+            if end.takeReset() {
                 for connection in handedOver { connection.untakenUntil = now + Self.untakenGrace }
                 for connection in handedOver { connection.pump(at: now) }
             }
@@ -338,11 +311,11 @@ final class DescriptorSocket: EventHandler, SocketOwner {
         noteTaken(socket)
         if let waiting = undelivered {
             undelivered = nil
-            guard deliver(waiting.socket, end: waiting.end, through: socket, at: now) else { return }
+            guard deliver(waiting.socket, applicationEnd: waiting.end, through: socket, at: now) else { return }
         }
         while handedOver.count <= listener.backlog, listener.acceptQueueCount > listener.handedOver {
             let made: (DescriptorSocket, applicationEnd: Int32)
-            do { made = try DescriptorSocket.make(for: daemon) } catch {
+            do { made = try DescriptorSocket.make(for: daemon, connecting: false) } catch {
                 daemon.pauseAccepting(self, because: error.description)
                 return
             }
@@ -361,27 +334,32 @@ final class DescriptorSocket: EventHandler, SocketOwner {
                 daemon.pauseAccepting(self, because: "no socket is free (--max-sockets)")
                 return
             }
-            guard deliver(new, end: made.applicationEnd, through: socket, at: now) else { return }
+            guard deliver(new, applicationEnd: made.applicationEnd, through: socket, at: now) else { return }
         }
         socket.listener?.handedOver = handedOver.count
     }
 
     /// accept(2) is one recvmsg(2) of this record. False if the descriptor is full: it is tried again when it is not.
-    private func deliver(_ new: DescriptorSocket, end: Int32, through socket: Socket, at now: Instant) -> Bool {
+    private func deliver(_ new: DescriptorSocket, applicationEnd: Int32, through socket: Socket, at now: Instant)
+        -> Bool
+    {
         var record = chitcp_accepted()
         record.magic = CHITCP_CONTROL_MAGIC
         record.socket_id = new.id
         record.number = Int32(clamping: new.socket?.number ?? -1)
         record.local = controlAddress(new.socket?.localName)
         record.remote = controlAddress(new.socket?.remoteName)
-        let n = clinux_send_descriptor(
-            descriptor, &record, MemoryLayout<chitcp_accepted>.size, end, Int32(MSG_DONTWAIT))
+        var n = 0
+        repeat {
+            n = clinux_send_descriptor(
+                descriptor, &record, MemoryLayout<chitcp_accepted>.size, applicationEnd, Int32(MSG_DONTWAIT))
+        } while n < 0 && errno == EAGAIN && end.enlargeBuffer()
         guard n > 0 else {
-            undelivered = (new, end)
+            undelivered = (new, applicationEnd)
             socket.listener?.handedOver = handedOver.count + 1
             return false
         }
-        close(end)
+        close(applicationEnd)
         if recordCost == 0 { recordCost = Int(clinux_unsent(descriptor)) }
         handedOver.append(new)
         socket.listener?.handedOver = handedOver.count
@@ -393,11 +371,11 @@ final class DescriptorSocket: EventHandler, SocketOwner {
     private func begin(at now: Instant) {
         guard let socket, let connection = socket.connection else { return }
         if connection.state == .closed, !connection.isAtEndOfStream { failed = true }
-        pump(at: now)
+        pumpToApplication(at: now)
     }
 
-    private func discardUnused(_ end: Int32) {
-        close(end)
+    private func discardUnused(_ applicationEnd: Int32) {
+        close(applicationEnd)
         shutDescriptor()
     }
 
@@ -417,12 +395,9 @@ final class DescriptorSocket: EventHandler, SocketOwner {
             applicationEnd = -1
         }
         let error = socket?.pendingError ?? 0
-        if !aborting, !failed, staleBytes > 0 {
-            // Both directions have ended in order, which looks like a hang-up although the application may hold its end:
-            // without the unread byte it reads the end of the stream, not a reset.
-            var stale: UInt8 = 0
-            staleBytes -= max(0, recv(descriptor, &stale, 1, Int32(MSG_DONTWAIT)))
-        }
+        // Both directions have ended in order, which looks like a hang-up although the application may hold its end: without
+        // the unread byte it reads the end of the stream, not a reset.
+        if !aborting, !failed { end.removeStale() }
         shutDescriptor()
         if let socket { daemon.layer.close(socket, aborting: aborting && !failed, at: now) }
         daemon.forget(self, error: error)

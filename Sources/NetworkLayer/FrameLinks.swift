@@ -75,6 +75,7 @@ public final class FrameLinks {
     private var impairment: Impairment
     private var held: [HeldSegment] = []
     private var lastUsed: RealConnection?
+    private var localAddresses: [IPAddress: (address: IPAddress, second: Int)] = [:]
 
     private struct HeldSegment {
         let at: Instant
@@ -442,6 +443,24 @@ public final class FrameLinks {
     /// The local address from which `remote` is reached: what the kernel says, if it is one of ours; else our first of
     /// that family.
     public func localAddress(toReach remote: IPAddress) throws(LinkFailure) -> IPAddress {
+        let candidates = configuration.addresses.lazy.filter { $0.isIPv4 == remote.isIPv4 }
+        if candidates.count == 1, let only = candidates.first { return only }
+        let now = Self.monotonicSeconds()
+        if let known = localAddresses[remote], known.second == now { return known.address }
+        let found = try findLocalAddress(toReach: remote)
+        // Bounded, and asked again every second: routes change.
+        if localAddresses.count >= 1024 { localAddresses = [:] }
+        localAddresses[remote] = (found, now)
+        return found
+    }
+
+    private static func monotonicSeconds() -> Int {
+        var t = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &t)
+        return t.tv_sec
+    }
+
+    private func findLocalAddress(toReach remote: IPAddress) throws(LinkFailure) -> IPAddress {
         let fd = socket(
             remote.isIPv4 ? AF_INET : AF_INET6, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         guard fd >= 0 else { throw .unreachable }

@@ -32,6 +32,8 @@ final class RealConnection: EventHandler {
     private var reportsFull = false
     var isQueuedForFlush = false
     private var canWrite = true
+    /// A hang-up was told of: reading goes on until the end shows.
+    private var mayHaveEnded = false
 
     /// The beginning of a frame whose rest has not arrived.
     private var partial: [UInt8] = []
@@ -135,7 +137,8 @@ final class RealConnection: EventHandler {
             }
             consume(written)
         }
-        if pieces.isEmpty { headers = nil }
+        // With nothing waiting nobody refers to the chunk, and it can be filled again.
+        if pieces.isEmpty { headersUsed = 0 }
         if reportsFull, queuedBytes <= Self.outputLimit / 2 {
             reportsFull = false
             owner.writabilityChanged(self, writable: true)
@@ -183,7 +186,8 @@ final class RealConnection: EventHandler {
             flush(at: now)
             guard !isClosed else { return }
         }
-        if !readiness.isDisjoint(with: [.readable, .readHangup, .hangup]) { readFrames(at: now) }
+        if !readiness.isDisjoint(with: [.readHangup, .hangup]) { mayHaveEnded = true }
+        if mayHaveEnded || readiness.contains(.readable) { readFrames(at: now) }
     }
 
     private func dialCompleted(at now: Instant) {
@@ -231,10 +235,9 @@ final class RealConnection: EventHandler {
             }
             guard !isClosed else { return }
             if used < bytes.count { partial = Array(bytes[used...]) }
-            if n < buffer.capacity - kept, n < 64 * 1024 {
-                // Probably empty; the next edge tells. A full look costs another call.
-                continue
-            }
+            // Less than there was room for: the queue is empty, and the next edge tells of more. Only the end of the stream
+            // has no edge of its own left once it was told of.
+            if n < buffer.capacity - kept, !mayHaveEnded { return }
         }
         owner.registry.again(self)
     }

@@ -17,6 +17,9 @@ public struct ConnectionConfiguration: Sendable {
     public var maximumRTO = TimeInterval.seconds(120)
     /// How long an ACK may wait for company (RFC 1122 4.2.3.2: below 500 ms; Linux 40 ms).
     public var delayedAck = TimeInterval.milliseconds(40)
+    /// How long the ACK of a pushed message below 536 bytes, or of a FIN, waits for an answer to ride on; zero: not at all. Short
+    /// enough that a peer with Nagle's algorithm, which waits for this ACK, hardly notices.
+    public var answerDelay = TimeInterval.zero
     /// Retransmissions of a SYN before giving up (tcp_syn_retries).
     public var synRetries = 6
     /// Retransmissions of a SYN-ACK before giving up (tcp_synack_retries).
@@ -58,6 +61,7 @@ public struct ConnectionConfiguration: Sendable {
         c.maximumRTO = max(c.maximumRTO, c.minimumRTO)
         c.initialRTO = min(max(c.initialRTO, c.minimumRTO), c.maximumRTO)
         c.delayedAck = min(max(c.delayedAck, .zero), .milliseconds(500))
+        c.answerDelay = min(max(c.answerDelay, .zero), c.delayedAck)
         c.keepAliveIdle = max(c.keepAliveIdle, .milliseconds(1))
         c.keepAliveInterval = max(c.keepAliveInterval, .milliseconds(1))
         c.keepAliveProbes = max(c.keepAliveProbes, 1)

@@ -1,3 +1,4 @@
 import ChitcpCommand
 
+endWithParent()
 ChitcpCommand.main()

@@ -8,11 +8,11 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 
-/* epoll_wait with a time-out in nanoseconds; negative: none. */
-int clinux_epoll_wait(int epfd, struct epoll_event *events, int count, int64_t nanoseconds);
-
 /* Adds `fd` with `events`; `token` comes back in the event. */
 int clinux_epoll_add(int epfd, int fd, uint32_t events, uint64_t token);
+
+/* The same for a descriptor that is there already. */
+int clinux_epoll_modify(int epfd, int fd, uint32_t events, uint64_t token);
 
 uint64_t clinux_epoll_token(const struct epoll_event *e);
 
@@ -39,8 +39,16 @@ int clinux_pipe(int ends[2]);
 /* An epoll descriptor, and an eventfd. */
 int clinux_epoll_create(void);
 int clinux_eventfd(void);
+/* A timer of CLOCK_MONOTONIC as a descriptor, and the moment at which it fires next. */
+int clinux_timer(void);
+int clinux_timer_set(int fd, int64_t nanoseconds);
 /* A pair of UNIX stream sockets, blocking, close-on-exec. */
 int clinux_socketpair(int ends[2]);
+/* The cores a thread may run on, as a bit mask of 1,024 cores (pid 0: the calling thread); 0 or -1 with errno. */
+int clinux_get_affinity(pid_t pid, uint64_t mask[16]);
+int clinux_set_affinity(pid_t pid, const uint64_t mask[16]);
+/* Has the kernel send this process `signal` when the thread that started it ends; 0 or -1 with errno. */
+int clinux_signal_at_parents_end(int signal);
 /* Bytes of the heap block at `p`. */
 size_t clinux_allocation_size(const void *p);
 #endif

@@ -4,7 +4,13 @@ import TCPSegments
 /// Decides about the delay of ACKs (RFC 9293 3.8.6.3, RFC 5681 4.2). It starts with acknowledging everything at once, as
 /// Linux does, so that the peer's window opens quickly.
 struct AckPolicy {
-    enum Urgency: Int { case none, delayed, now }
+    enum Urgency: Int {
+        case none
+        case delayed
+        /// Delayed for a moment, in which an answer may come that carries it.
+        case soon
+        case now
+    }
 
     private(set) var urgency = Urgency.none
     private var quickAcks = 16
@@ -15,13 +21,19 @@ struct AckPolicy {
     /// The largest segment seen of late: what the peer considers full.
     private var fullSize = 0
 
+    /// Fewer bytes than this in a pushed segment are a message, not part of a bulk transfer.
+    private static let smallMessage = 536
+
     /// In-order data arrived.
-    @inline(__always) mutating func received(_ count: Int, pushed: Bool) {
+    /// `awaitsAnswers`: the ACK of a small message may wait for `ConnectionConfiguration.answerDelay`.
+    @inline(__always) mutating func received(_ count: Int, pushed: Bool, awaitsAnswers: Bool = false) {
         unacknowledged += count
         fullSize = max(fullSize, min(count, 65_535))
         // RFC 5681 4.2: at least every second full-sized segment is acknowledged at once.
         if unacknowledged >= 2 * fullSize && unacknowledged > count {
             urgency = .now
+        } else if awaitsAnswers && pushed && count < Self.smallMessage {
+            awaitAnswer()
         } else if quickAcks > 0 && !isInteractive {
             urgency = .now
         } else if pushed && !isInteractive {
@@ -35,17 +47,20 @@ struct AckPolicy {
     /// Out-of-order data, a filled hole, a FIN, an unacceptable segment, a window that has opened: RFC 5681 4.2.
     @inline(__always) mutating func demandNow() { urgency = .now }
 
+    /// Something arrived that the user may answer at once.
+    @inline(__always) mutating func awaitAnswer() {
+        if urgency != .now { urgency = .soon }
+    }
+
     /// The delay is over.
     @inline(__always) mutating func delayExpired() {
-        if urgency == .delayed {
-            urgency = .now
-            isInteractive = false
-        }
+        if urgency == .delayed { isInteractive = false }
+        if urgency != .none { urgency = .now }
     }
 
     /// A segment with ACK left; with data if `withData`.
     @inline(__always) mutating func acknowledged(withData: Bool) {
-        if withData && unacknowledged > 0 { isInteractive = true }
+        if withData && unacknowledged > 0 && urgency != .soon { isInteractive = true }
         if urgency != .none, quickAcks > 0 { quickAcks -= 1 }
         unacknowledged = 0
         urgency = .none

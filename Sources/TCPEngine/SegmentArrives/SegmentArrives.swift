@@ -43,8 +43,13 @@ extension Connection {
             let segment = ArrivingSegment(header: header, start: start, payload: payload)
             arrivesSynchronized(segment, at: now)
         }
-        if ackPolicy.urgency == .delayed, !timers.isArmed(.delayedAck) {
-            timers.arm(.delayedAck, at: now + configuration.delayedAck)
+        switch ackPolicy.urgency {
+        case .none, .now: break
+        case .delayed:
+            if !timers.isArmed(.delayedAck) { timers.arm(.delayedAck, at: now + configuration.delayedAck) }
+        case .soon:
+            let deadline = now + configuration.answerDelay
+            if timers[.delayedAck].map({ $0 > deadline }) ?? true { timers.arm(.delayedAck, at: deadline) }
         }
     }
 

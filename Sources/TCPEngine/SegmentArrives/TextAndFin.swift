@@ -62,11 +62,14 @@ extension Connection {
         if tcb.receive.nxt > before { emitReadable() }
     }
 
+    /// ACKs may wait a moment for an answer; not for one of a user who is gone.
+    private var awaitsAnswers: Bool { shared.values.answerDelay > .zero && !isOrphan }
+
     private func deliver(_ bytes: UnsafeRawBufferPointer, pushed: Bool) {
         if !receivingShutDown { receiveBuffer.append(bytes) }
         tcb.receive.nxt = tcb.receive.nxt + bytes.count
         statistics.bytesReceived += UInt64(bytes.count)
-        ackPolicy.received(bytes.count, pushed: pushed)
+        ackPolicy.received(bytes.count, pushed: pushed, awaitsAnswers: awaitsAnswers)
         takeReassembled()
         if receivingShutDown { considerWindowUpdate() } else { emitReadable() }
     }
@@ -103,7 +106,8 @@ extension Connection {
         tcb.receive.nxt = fin + 1
         tcb.receive.edge = max(tcb.receive.edge, tcb.receive.nxt)
         reassembly = nil
-        ackPolicy.demandNow()
+        // In ESTABLISHED the user may answer with a FIN of its own; in the other states nothing more will come from here.
+        if state == .established, awaitsAnswers { ackPolicy.awaitAnswer() } else { ackPolicy.demandNow() }
         emit(.peerClosed)
         switch state {
         case .established:

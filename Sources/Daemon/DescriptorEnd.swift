@@ -1,0 +1,133 @@
+// The daemon's end of a UNIX stream socketpair whose other end an application holds.
+import CLinux
+import Glibc
+import NetworkLayer
+
+/// Reads from and writes to the daemon's end. One byte always stays unread in it: a UNIX stream tells its peer ECONNRESET
+/// only if it is closed with unread data, and that is how a reset reaches the application. At first it is a byte of no
+/// meaning (the sentinel); later the last byte read is only peeked at and becomes the next one.
+struct DescriptorEnd {
+    let descriptor: Int32
+    /// 1 if the first byte in the queue has been read already (or is the sentinel), else 0.
+    private(set) var staleBytes = 1
+    private var bufferIsLarge = false
+
+    /// What an end holds for its peer once it is in use.
+    static let bufferSize: Int32 = 425_984
+
+    init(descriptor: Int32) { self.descriptor = descriptor }
+
+    static func setSendBuffer(_ fd: Int32, _ size: Int32) {
+        var size = size
+        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, socklen_t(MemoryLayout<Int32>.size))
+    }
+
+    // MARK: From the application
+
+    /// Bytes that were not read yet.
+    var unread: Int { max(0, Int(clinux_unread(descriptor)) - staleBytes) }
+
+    /// True, once, if the peer was closed with bytes of ours unread.
+    func takeReset() -> Bool {
+        var error: Int32 = 0
+        var length = socklen_t(MemoryLayout<Int32>.size)
+        getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &error, &length)
+        return error == ECONNRESET
+    }
+
+    /// Copies what is unread into `room` and leaves it in the queue; returns how much. Less than `room` holds: that is all
+    /// there was.
+    func peek(into room: UnsafeMutableRawBufferPointer) -> Int {
+        max(0, receive(room, room.count, flags: Int32(MSG_PEEK)) - staleBytes)
+    }
+
+    /// Takes `count` bytes that were peeked at out of the queue, all but the last.
+    mutating func consumePeeked(_ count: Int, using scratch: UnsafeMutableRawBufferPointer) {
+        guard count > 0 else { return }
+        let leaving = min(staleBytes + count - 1, scratch.count)
+        if leaving > 0 { _ = recv(descriptor, scratch.baseAddress, leaving, Int32(MSG_DONTWAIT)) }
+        staleBytes = 1
+    }
+
+    /// Reads up to `available` bytes straight into `room`, leaving the last one in the queue as well.
+    mutating func read(into room: UnsafeMutableRawBufferPointer, available: Int) -> Int {
+        let wanted = min(room.count, available)
+        let taken = wanted < available ? wanted : wanted - 1
+        let n = take(room, taken)
+        guard n == taken else { return n }
+        if wanted > taken, let base = room.baseAddress,
+            recv(descriptor, base + taken, 1, Int32(MSG_PEEK) | Int32(MSG_DONTWAIT)) == 1
+        {
+            staleBytes = 1
+            return wanted
+        }
+        return n
+    }
+
+    /// Reads `count` bytes and throws them away, but for the last, which stays in the queue.
+    mutating func discard(_ count: Int, using scratch: UnsafeMutableRawBufferPointer) {
+        var left = count - 1
+        while left > 0 {
+            let n = take(scratch, min(left, scratch.count))
+            if n <= 0 { return }
+            left -= n
+        }
+    }
+
+    /// Takes the stale byte out of the queue and `count` fresh ones into `room`.
+    private mutating func take(_ room: UnsafeMutableRawBufferPointer, _ count: Int) -> Int {
+        guard staleBytes + count > 0 else { return 0 }
+        let n = receive(room, count, flags: 0)
+        guard n > 0 else { return 0 }
+        let fresh = max(0, n - staleBytes)
+        staleBytes = 0
+        return fresh
+    }
+
+    /// recvmsg(2) of the stale byte, if there is one, and of up to `count` bytes into `room`, which holds as many.
+    private func receive(_ room: UnsafeMutableRawBufferPointer, _ count: Int, flags: Int32) -> Int {
+        var stale: UInt8 = 0
+        return withUnsafeMutablePointer(to: &stale) { stale in
+            withUnsafeTemporaryAllocation(of: iovec.self, capacity: 2) { vectors in
+                vectors[0] = iovec(iov_base: stale, iov_len: staleBytes)
+                vectors[1] = iovec(iov_base: room.baseAddress, iov_len: min(count, room.count))
+                var message = msghdr()
+                message.msg_iov = vectors.baseAddress
+                message.msg_iovlen = 2
+                return recvmsg(descriptor, &message, flags | Int32(MSG_DONTWAIT))
+            }
+        }
+    }
+
+    /// Takes out the stale byte: closing the end then looks like an end in order.
+    mutating func removeStale() {
+        guard staleBytes > 0 else { return }
+        var stale: UInt8 = 0
+        staleBytes -= max(0, recv(descriptor, &stale, 1, Int32(MSG_DONTWAIT)))
+    }
+
+    /// Takes `count` bytes of the plug out of the queue; the one after them stays.
+    func removePlug(_ count: Int, using scratch: UnsafeMutableRawBufferPointer) {
+        _ = recv(descriptor, scratch.baseAddress, min(count, scratch.count), Int32(MSG_DONTWAIT))
+    }
+
+    // MARK: To the application
+
+    /// send(2): how many bytes went, or -1 with errno. The buffer is made large when it is full for the first time: most
+    /// connections never need that.
+    mutating func write(_ bytes: UnsafeRawBufferPointer) -> Int {
+        let flags = Int32(MSG_NOSIGNAL) | Int32(MSG_DONTWAIT)
+        let n = send(descriptor, bytes.baseAddress, bytes.count, flags)
+        guard n < bytes.count, n >= 0 || errno == EAGAIN, enlargeBuffer() else { return n }
+        let more = send(descriptor, bytes.baseAddress.map { $0 + max(0, n) }, bytes.count - max(0, n), flags)
+        return n > 0 ? n + max(0, more) : more
+    }
+
+    /// Makes room for what is sent; false if that had been done before.
+    mutating func enlargeBuffer() -> Bool {
+        guard !bufferIsLarge else { return false }
+        bufferIsLarge = true
+        Self.setSendBuffer(descriptor, Self.bufferSize)
+        return true
+    }
+}
