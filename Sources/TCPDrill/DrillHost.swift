@@ -147,6 +147,15 @@ final class DrillHost {
         drain()
     }
 
+    func report(_ error: PathError, about position: Int, written text: String) {
+        note(text)
+        let segment = QuotedSegment(
+            tuple: connection?.tuple ?? tuple,
+            sequenceNumber: settings.iss + UInt32(truncatingIfNeeded: position))
+        host.pathError(error, about: segment, at: now)
+        drain()
+    }
+
     // MARK: The user
 
     /// Does what the script's user does; nil if the call is not possible now, for a reason that `why` tells.

@@ -128,6 +128,7 @@ struct DrillParser {
         case "<": return .inject(try parseSegment())
         case ">": return .expect(try parseSegment())
         case "quiet": return .quiet
+        case "icmp": return try parsePathError()
         case "state": return .state(try parseState())
         case "event": return .event(try parseEvent())
         case "check":
@@ -143,6 +144,19 @@ struct DrillParser {
             return .check(value, comparison, try number("the value"))
         default: return .call(try parseCall(verb), expected: try parseResult())
         }
+    }
+
+    private mutating func parsePathError() throws(DrillFailure) -> DrillAction {
+        let name = try word("what is reported")
+        let error: PathError
+        switch name {
+        case "unreachable": error = .unreachable
+        case "rejected": error = .rejected
+        case "soft": error = .soft
+        case "too-big": error = .tooBig(mtu: try number("the MTU"))
+        default: throw failure("icmp \(name): it is unreachable, rejected, soft or too-big")
+        }
+        return .pathError(error, position: try number("a position"))
     }
 
     private mutating func parseState() throws(DrillFailure) -> State {

@@ -29,6 +29,7 @@ public struct DrillRunner {
         switch step.action {
         case .expect: break
         case .inject(let segment): host.inject(segment, written: step.text)
+        case .pathError(let error, let position): host.report(error, about: position, written: step.text)
         case .call(let call, let expected): try play(call, expected, step)
         case .state(let state):
             let actual = host.connection?.state ?? (host.listener == nil ? .closed : .listen)

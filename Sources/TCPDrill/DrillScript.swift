@@ -44,6 +44,8 @@ public enum DrillAction: Sendable {
     case inject(DrillSegment)
     /// This segment is the next that leaves.
     case expect(DrillSegment)
+    /// A router reports what became of the segment of ours at this position.
+    case pathError(PathError, position: Int)
     /// The user calls; `expected` bytes or an error must come out of it, if given.
     case call(DrillCall, expected: DrillResult?)
     /// The connection is in this state.

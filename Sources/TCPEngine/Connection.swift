@@ -77,6 +77,8 @@ public final class Connection: TurnTaking {
     @exclusivity(unchecked) var sendUrgent: StreamOffset?
     /// RCV.UP: the position after the last urgent byte the peer told of.
     @exclusivity(unchecked) var receiveUrgent: StreamOffset?
+    /// What a router or host reported since something was last acknowledged: why the connection will have timed out.
+    @exclusivity(unchecked) var softError: ConnectionError?
     /// When something was last received, for the keepalive timer.
     @exclusivity(unchecked) var lastReceived = Instant.origin
     /// When data last left (RFC 5681 4.1).

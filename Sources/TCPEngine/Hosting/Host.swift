@@ -310,6 +310,8 @@ public struct HostStatistics: Sendable {
     public internal(set) var synsDropped: UInt64 = 0
     /// Final ACKs ignored because the accept queue was full.
     public internal(set) var acceptsDeferred: UInt64 = 0
+    /// ICMP errors about nothing that is in flight.
+    public internal(set) var strayPathErrors: UInt64 = 0
     /// Replies without a connection dropped in front of a slow link.
     public internal(set) var repliesDropped: UInt64 = 0
 }

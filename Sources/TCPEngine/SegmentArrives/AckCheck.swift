@@ -64,6 +64,7 @@ extension Connection {
         // RFC 7323 4.1: an echoed timestamp tells the round trip of what was sent twice, too.
         let roundTripSample = sentAt.map { now - $0 } ?? echo.flatMap { timestamps.roundTrip(echo: $0, at: now) }
         progressAt = now
+        softError = nil
         if let roundTripSample { roundTrip.sample(roundTripSample) } else { roundTrip.endBackoff() }
         let wasRecovering = recovery.phase == .fastRecovery
         tcb.send.una = ack

@@ -29,7 +29,7 @@ extension Connection {
         guard timeoutCount < limit, !userTimeoutIsOver(at: now) else {
             // RFC 9293 3.8.3, R2: give up. The peer may live on: it hears of it.
             if state.isSynchronized { sendReset() }
-            finish(.timedOut)
+            finish(softError ?? .timedOut)
             return
         }
         timeoutCount += 1
@@ -56,7 +56,7 @@ extension Connection {
     private func persistTimedOut(at now: Instant) {
         guard unansweredProbes <= configuration.dataRetries, !userTimeoutIsOver(at: now) else {
             sendReset()
-            finish(.timedOut)
+            finish(softError ?? .timedOut)
             return
         }
         unansweredProbes += 1
