@@ -87,6 +87,10 @@ let package = Package(
         .executableTarget(
             name: "segments-benchmark", dependencies: ["TCPSegments"], path: "Benchmarks/segments-benchmark",
             swiftSettings: strict),
+        .target(name: "CTestSupport", path: "Tests/CTestSupport"),
+        .testTarget(
+            name: "TunTests", dependencies: ["CTestSupport", "Chisocket", "Daemon", "NetworkLayer", "TCPSegments"],
+            swiftSettings: strict),
         .target(name: "CLinux"),
         .target(name: "ControlRecords"),
         .target(name: "CChitcp"),

@@ -4,6 +4,8 @@
 #include "clinux.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if.h>
+#include <linux/if_tun.h>
 #include <linux/sockios.h>
 #include <malloc.h>
 #include <sched.h>
@@ -123,5 +125,45 @@ int clinux_set_affinity(pid_t pid, const uint64_t mask[16])
 }
 
 int clinux_signal_at_parents_end(int signal) { return prctl(PR_SET_PDEATHSIG, signal); }
+
+int clinux_tun_open(const char *name, int *offload)
+{
+    int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0) return -1;
+    struct ifreq request = { .ifr_flags = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR };
+    int header = 10; /* struct virtio_net_hdr */
+    if (strlen(name) >= IFNAMSIZ) {
+        close(fd);
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    strcpy(request.ifr_name, name);
+    if (ioctl(fd, TUNSETIFF, &request) < 0 || ioctl(fd, TUNSETVNETHDRSZ, &header) < 0) {
+        int error = errno;
+        close(fd);
+        errno = error;
+        return -1;
+    }
+    *offload = ioctl(fd, TUNSETOFFLOAD, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN) == 0;
+    return fd;
+}
+
+int clinux_interface_up(const char *name, int mtu)
+{
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return -1;
+    struct ifreq request = { .ifr_mtu = mtu };
+    strncpy(request.ifr_name, name, IFNAMSIZ - 1);
+    int result = ioctl(fd, SIOCSIFMTU, &request);
+    if (result == 0) result = ioctl(fd, SIOCGIFFLAGS, &request);
+    if (result == 0 && !(request.ifr_flags & IFF_UP)) {
+        request.ifr_flags |= IFF_UP;
+        result = ioctl(fd, SIOCSIFFLAGS, &request);
+    }
+    int error = errno;
+    close(fd);
+    errno = error;
+    return result;
+}
 
 size_t clinux_allocation_size(const void *p) { return malloc_usable_size((void *) p); }

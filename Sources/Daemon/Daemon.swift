@@ -15,6 +15,10 @@ public struct DaemonConfiguration: Sendable {
     public var socketPath = "/tmp/chitcpd.socket"
     /// How the network layer is set up.
     public var links = FrameLinksConfiguration()
+    /// Whether frames over real TCP are exchanged.
+    public var usesFrames = true
+    /// The TUN device to use beside or instead of frames; nil: none.
+    public var tun: TunConfiguration?
     /// How the TCP is set up.
     public var host = HostConfiguration()
     /// Sockets at once.
@@ -37,6 +41,8 @@ public final class Daemon {
     let loop: EventLoop
     let layer: SocketLayer
     let links: FrameLinks
+    private let tun: TunLink?
+    private let router: LinkRouter
     let log: Logger
     /// Distinguishes this daemon's sockets from those of any other.
     let daemonID: UInt64
@@ -82,11 +88,18 @@ public final class Daemon {
         let host = Host(configuration: configuration.host, seed: random.next())
         layer = SocketLayer(host: host, maximumSockets: configuration.maximumSockets)
         let log = self.log
-        links = FrameLinks(configuration: configuration.links, registry: loop, receiver: layer) { log.warning("\($0)") }
-        layer.links = links
-        if let path = configuration.capturePath { links.capture = try CaptureWriter(path: path) }
+        let say: (String) -> Void = { log.warning("\($0)") }
+        links = FrameLinks(configuration: configuration.links, registry: loop, receiver: layer, log: say)
+        if let settings = configuration.tun {
+            tun = try TunLink(configuration: settings, registry: loop, receiver: layer, tap: links.tap, log: say)
+        } else {
+            tun = nil
+        }
+        router = LinkRouter(frames: configuration.usesFrames ? links : nil, tun: tun)
+        layer.links = router
+        if let path = configuration.capturePath { links.tap.capture = try CaptureWriter(path: path) }
         if configuration.verbosity.rawValue >= Verbosity.minimal.rawValue { watchSegments() }
-        try links.listen()
+        if configuration.usesFrames { try links.listen() }
         control = try ControlListener(path: configuration.socketPath, daemon: self)
         try loop.register(signal, SignalHandler(descriptor: signal, daemon: self))
     }
@@ -108,10 +121,15 @@ public final class Daemon {
 
     /// One line for people: where this daemon is reached.
     public var greeting: String {
-        let addresses = configuration.links.addresses.map { Endpoint($0, configuration.links.port).description }
-        let where_ =
-            addresses.isEmpty ? "port \(configuration.links.port) of all addresses" : addresses.joined(separator: ", ")
-        return "listening on \(where_), applications at \(configuration.socketPath)"
+        var places: [String] = []
+        if configuration.usesFrames {
+            places = configuration.links.addresses.map { Endpoint($0, configuration.links.port).description }
+            if places.isEmpty { places = ["port \(configuration.links.port) of all addresses"] }
+        }
+        if let tun = configuration.tun {
+            places += tun.addresses.map { "\($0.address) through \(tun.name)" }
+        }
+        return "listening on \(places.joined(separator: ", ")), applications at \(configuration.socketPath)"
     }
 
     private var stopping = false
@@ -136,6 +154,7 @@ public final class Daemon {
         // Flushing may have made a link writable again, whose connections wait.
         layer.run(at: now)
         links.flush(at: now)
+        while tun?.flush(at: now) ?? false { layer.run(at: now) }
     }
 
     /// Ends in order: no new clients, connections reset so that peers know, files gone.
@@ -147,7 +166,8 @@ public final class Daemon {
         for socket in Array(descriptorSockets.values) { socket.release(aborting: true, at: now) }
         settle(at: now)
         links.close(at: now)
-        links.capture?.close()
+        tun?.close()
+        links.tap.capture?.close()
         if logWriter.dropped > 0 { log.warning("\(logWriter.dropped) log lines were dropped") }
         logWriter.close()
     }
@@ -201,7 +221,7 @@ public final class Daemon {
 
     private func watchSegments() {
         let writer = logWriter
-        links.observer = { [unowned self] event, header, count, tuple in
+        links.tap.observer = { [unowned self] event, header, count, tuple in
             let socket = layer.socketNumber(of: tuple)
             let outgoing = event == .sent || event == .dropSent
             let line = MinimalLine(

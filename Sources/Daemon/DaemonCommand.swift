@@ -25,8 +25,19 @@ public struct DaemonCommand: ParsableCommand {
     var capture: String?
     @Flag(name: .short, help: "Log more: -v a line per segment and state change, -vv info, -vvv debug, -vvvv trace.")
     var verbose: Int
-    @Option(name: .long, help: "Listen on and dial from this address only; may be repeated.")
+    @Option(
+        name: .long,
+        help: """
+            Listen on and dial from this address only; may be repeated. With --tun, ADDRESS/PREFIX is this host's address \
+            on the device.
+            """)
     var address: [String] = []
+    @Option(name: .long, help: "Carry segments in IP packets through this TUN device, beside or instead of frames.")
+    var tun: String?
+    @Option(name: .long, help: "The TUN device's MTU, in bytes (default 1500).")
+    var mtu: Int?
+    @Option(name: .long, help: "Reach this network (like 0.0.0.0/0) through the TUN device; may be repeated.")
+    var route: [String] = []
     @Option(name: .long, help: "Smallest retransmission timeout, e.g. 200ms.")
     var rtoMin: String?
     @Option(name: .long, help: "Retransmission timeout before the first measurement, e.g. 1s.")
@@ -78,12 +89,15 @@ public struct DaemonCommand: ParsableCommand {
         c.capturePath = capture
         c.logPath = log
         c.verbosity = Verbosity(rawValue: min(verbose, 4)) ?? .trace
-        c.links.addresses = try address.map { text in
+        c.links.addresses = try address.filter { !$0.contains("/") }.map { text in
             guard let a = IPAddress(text), !a.isUnspecified else {
                 throw ValidationError("--address \(text): not an IPv4 or IPv6 address of this machine.")
             }
             return a
         }
+        c.tun = try tunConfiguration()
+        // Without an address of their own, frames give way to the device.
+        c.usesFrames = c.tun == nil || !c.links.addresses.isEmpty
         c.links.computesChecksum = checksum
         if let time = try duration("--rto-min", rtoMin) { c.host.connection.minimumRTO = time }
         if let time = try duration("--rto-initial", rtoInitial) { c.host.connection.initialRTO = time }
@@ -103,6 +117,40 @@ public struct DaemonCommand: ParsableCommand {
         }
         c.links.impairmentSeed = seed
         return c
+    }
+
+    private func tunConfiguration() throws -> TunConfiguration? {
+        let own = try address.filter { $0.contains("/") }.map { try network("--address", $0) }
+        guard let tun else {
+            guard own.isEmpty, route.isEmpty, mtu == nil else {
+                throw ValidationError("--mtu, --route and --address with a prefix go with --tun NAME.")
+            }
+            return nil
+        }
+        guard (1...15).contains(tun.utf8.count), !tun.contains("/") else {
+            throw ValidationError("--tun \(tun): an interface's name has 1 to 15 characters.")
+        }
+        guard !own.isEmpty else {
+            throw ValidationError("--tun \(tun) needs this host's address on it, like --address 10.77.0.2/24.")
+        }
+        var c = TunConfiguration(name: tun, addresses: own)
+        c.routes = try route.map { try network("--route", $0) }
+        if let mtu {
+            let least = own.contains { !$0.address.isIPv4 } ? 1280 : 576
+            guard (least...65_535).contains(mtu) else {
+                throw ValidationError("--mtu \(mtu): from \(least) to 65535 bytes.")
+            }
+            c.mtu = mtu
+        }
+        if let time = try duration("--msl", msl) { c.maximumSegmentLifetime = time }
+        return c
+    }
+
+    private func network(_ option: String, _ text: String) throws -> IPPrefix {
+        guard let prefix = IPPrefix(text) else {
+            throw ValidationError("\(option) \(text): an address and a prefix length, like 10.77.0.2/24.")
+        }
+        return prefix
     }
 
     private func duration(_ option: String, _ text: String?) throws -> TimeInterval? {

@@ -55,10 +55,8 @@ public final class FrameLinks {
     public let configuration: FrameLinksConfiguration
     /// What was counted so far.
     public private(set) var statistics = FrameLinksStatistics()
-    /// Records segments, if set.
-    public var capture: CaptureWriter?
-    /// Hears of every segment, for the log, if set. The tuple's local end is ours.
-    public var observer: ((SegmentEvent, SegmentHeader, _ count: Int, FourTuple) -> Void)?
+    /// Watches all segments.
+    public let tap: SegmentTap
 
     let registry: any EventRegistry
     let readBuffer = Chunk(capacity: 512 * 1024)
@@ -86,8 +84,9 @@ public final class FrameLinks {
     /// `log` takes sentences about links: refused peers, malformed frames.
     public init(
         configuration: FrameLinksConfiguration, registry: any EventRegistry, receiver: any SegmentReceiver,
-        log: @escaping (String) -> Void
+        tap: SegmentTap = SegmentTap(), log: @escaping (String) -> Void
     ) {
+        self.tap = tap
         self.configuration = configuration
         self.registry = registry
         self.receiver = receiver
@@ -314,14 +313,11 @@ public final class FrameLinks {
             statistics.badChecksums += 1
             return
         }
-        if let capture {
-            capture.record(segment, from: addresses.remote, to: addresses.local, time: Self.wallClock())
-        }
         let tuple = FourTuple(
             local: Endpoint(addresses.local, header.destinationPort),
             remote: Endpoint(addresses.remote, header.sourcePort))
         let payload = UnsafeRawBufferPointer(rebasing: segment[offset...])
-        observer?(.received, header, payload.count, tuple)
+        if tap.isOn { tap.received(segment, header, count: payload.count, tuple) }
         receiver.segmentArrived(header, payload: payload, tuple: tuple, on: answering(connection).id, at: now)
     }
 
@@ -337,7 +333,7 @@ public final class FrameLinks {
         }
         for index in 0..<transmission.segmentCount {
             let (header, offset, count) = transmission.segment(index)
-            if !configuration.impairment.isPerfect || capture != nil || observer != nil {
+            if !configuration.impairment.isPerfect || tap.isOn {
                 transmitWatched(header, transmission.payload, offset, count, tuple, connection, at: now)
                 continue
             }
@@ -371,13 +367,8 @@ public final class FrameLinks {
         let deliveries =
             configuration.impairment.isPerfect
             ? [Delivery(at: now, flippedBit: nil)] : impairment.deliveries(size: length, at: now)
-        observer?(deliveries.isEmpty ? .dropSent : .sent, header, count, tuple)
         if deliveries.isEmpty { statistics.impairedSegments += 1 }
-        if let capture, !deliveries.isEmpty {
-            bytes.withUnsafeBytes {
-                capture.record($0, from: tuple.local.address, to: tuple.remote.address, time: Self.wallClock())
-            }
-        }
+        bytes.withUnsafeBytes { tap.sent($0, header, count: count, tuple, dropped: deliveries.isEmpty) }
         for delivery in deliveries {
             var copy = bytes
             if let bit = delivery.flippedBit { copy[bit / 8] ^= 1 << UInt8(bit % 8) }
@@ -430,12 +421,6 @@ public final class FrameLinks {
                 send(segment.bytes, over: connection)
             }
         }
-    }
-
-    static func wallClock() -> Int64 {
-        var t = timespec()
-        clock_gettime(CLOCK_REALTIME, &t)
-        return Int64(t.tv_sec) * 1_000_000_000 + Int64(t.tv_nsec)
     }
 
     // MARK: Addresses

@@ -61,6 +61,8 @@ public protocol SegmentReceiver: AnyObject {
     /// A segment arrived; the payload is borrowed for the call. `tuple.local` is ours.
     func segmentArrived(
         _ header: SegmentHeader, payload: UnsafeRawBufferPointer, tuple: FourTuple, on link: LinkID, at now: Instant)
+    /// A router or host reports about a segment of ours.
+    func pathError(_ error: PathError, about segment: QuotedSegment, at now: Instant)
     /// A link between these addresses can be used: it was wanted, or the peer dialled.
     func linkAvailable(_ link: LinkID, _ properties: LinkProperties, for addresses: AddressPair, at now: Instant)
     /// A wanted link cannot be had.

@@ -232,6 +232,11 @@ extension SocketLayer: SegmentReceiver {
         if stateObserver != nil { run(at: now) }
     }
 
+    /// Tells the host of an ICMP error.
+    public func pathError(_ error: PathError, about segment: QuotedSegment, at now: Instant) {
+        host.pathError(error, about: segment, at: now)
+    }
+
     /// Lets connections that wait for this link go on.
     public func linkAvailable(_ link: LinkID, _ properties: LinkProperties, for addresses: AddressPair, at now: Instant)
     {

@@ -53,10 +53,14 @@ final class Recorder: SegmentReceiver {
     var unavailable: [(AddressPair, LinkFailure)] = []
     var writable: [Bool] = []
     var gone: [LinkID] = []
+    var errors: [(PathError, QuotedSegment)] = []
 
     func segmentArrived(
         _ header: SegmentHeader, payload: UnsafeRawBufferPointer, tuple: FourTuple, on link: LinkID, at now: Instant
     ) { arrivals.append(Arrival(header: header, payload: Array(payload), tuple: tuple, link: link)) }
+    func pathError(_ error: PathError, about segment: QuotedSegment, at now: Instant) {
+        errors.append((error, segment))
+    }
     func linkAvailable(_ link: LinkID, _ properties: LinkProperties, for pair: AddressPair, at now: Instant) {
         available.append((link, pair))
     }

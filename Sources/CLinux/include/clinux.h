@@ -49,6 +49,12 @@ int clinux_get_affinity(pid_t pid, uint64_t mask[16]);
 int clinux_set_affinity(pid_t pid, const uint64_t mask[16]);
 /* Has the kernel send this process `signal` when the thread that started it ends; 0 or -1 with errno. */
 int clinux_signal_at_parents_end(int signal);
+/* Opens the TUN device `name` (made if it does not exist and the process may), non-blocking and close-on-exec. Every packet
+ * has a struct virtio_net_hdr in front, its two bytes of buffer count left out. *offload: whether the kernel hands over
+ * and takes large packets without checksums. The descriptor, or -1 with errno. */
+int clinux_tun_open(const char *name, int *offload);
+/* Sets the MTU of an interface and brings it up; 0 or -1 with errno. */
+int clinux_interface_up(const char *name, int mtu);
 /* Bytes of the heap block at `p`. */
 size_t clinux_allocation_size(const void *p);
 #endif

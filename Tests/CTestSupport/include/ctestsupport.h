@@ -1,0 +1,10 @@
+/* What tests need of Linux and Swift's Glibc module does not show. */
+#ifndef CHITCP_CTESTSUPPORT_H
+#define CHITCP_CTESTSUPPORT_H
+#include <stdint.h>
+
+/* Moves the calling thread into a network namespace of its own; 0 or -1 with errno. */
+int ctest_leave_network(void);
+/* The options that a kernel socket has negotiated (TCPI_OPT_ bits of TCP_INFO); 0 or -1 with errno. */
+int ctest_tcp_options(int fd, uint32_t *options);
+#endif

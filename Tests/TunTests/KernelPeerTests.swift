@@ -1,0 +1,342 @@
+// Linux's TCP as the peer, through a TUN device in a namespace of the test's own.
+import Chisocket
+import Daemon
+import Glibc
+import NetworkLayer
+import TCPSegments
+import Testing
+
+/// A namespace with a TUN device: the kernel's end and a daemon at the other.
+private final class Bench {
+    let namespace: NetworkNamespace
+    let path: DaemonPath
+    private let signal: Daemon.StopSignal
+    private var thread = pthread_t()
+    private let folder: String
+
+    static let kernel4 = IPAddress(10, 77, 0, 1), daemon4 = IPAddress(10, 77, 0, 2)
+    static let kernel6 = IPAddress(high: 0xfd77 << 48, low: 1), daemon6 = IPAddress(high: 0xfd77 << 48, low: 2)
+
+    private struct Hand: @unchecked Sendable {
+        // @unchecked Sendable: it is handed on, never used on two threads at once.
+        let daemon: Daemon
+    }
+
+    init(mtu: Int = 1500, capture: Bool = false) throws {
+        namespace = try NetworkNamespace()
+        var template = Array("/tmp/chitcpd-tun-XXXXXX".utf8CString)
+        try #require(mkdtemp(&template) != nil)
+        let folder = String(decoding: template.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        self.folder = folder
+        path = DaemonPath(folder + "/daemon")
+        let networks = [IPPrefix(Self.daemon4, length: 24), IPPrefix(Self.daemon6, length: 64)].compactMap { $0 }
+        let socketPath = path.path
+        let hand = try namespace.run {
+            var configuration = DaemonConfiguration()
+            configuration.socketPath = socketPath
+            configuration.usesFrames = false
+            var tun = TunConfiguration(name: "tun0", addresses: networks)
+            tun.mtu = mtu
+            tun.routes = [IPPrefix("0.0.0.0/0")].compactMap { $0 }
+            configuration.tun = tun
+            if capture { configuration.capturePath = folder + "/capture.pcap" }
+            let daemon = try Daemon(configuration)
+            try command(
+                """
+                ip link set lo up
+                ip addr add 10.77.0.1/24 dev tun0
+                ip addr add fd77::1/64 dev tun0 nodad
+                echo 1 > /proc/sys/net/ipv4/ip_forward
+                """)
+            return Hand(daemon: daemon)
+        }
+        signal = hand.daemon.stopSignal
+        let result = pthread_create(
+            &thread, nil,
+            { argument in
+                if let argument { Unmanaged<Daemon>.fromOpaque(argument).takeRetainedValue().run() }
+                return nil
+            }, Unmanaged.passRetained(hand.daemon).toOpaque())
+        try #require(result == 0)
+    }
+
+    deinit {
+        signal.stop()
+        pthread_join(thread, nil)
+        for name in ["daemon", "daemon.control", "capture.pcap"] { unlink(folder + "/" + name) }
+        rmdir(folder)
+    }
+
+    func chisocket(isIPv4: Bool) throws -> Chisocket {
+        let new = try Chisocket(isIPv4 ? .ipv4 : .ipv6, daemon: path)
+        try limit(new)
+        return new
+    }
+
+    /// Calls that would hang fail after 30 s.
+    func limit(_ socket: Chisocket) throws {
+        try socket.withDescriptor { descriptor throws(ChisocketError) in
+            var limit = timeval(tv_sec: 30, tv_usec: 0)
+            for option in [SO_RCVTIMEO, SO_SNDTIMEO] {
+                setsockopt(descriptor, SOL_SOCKET, option, &limit, socklen_t(MemoryLayout<timeval>.size))
+            }
+        }
+    }
+
+    func address(_ address: IPAddress, _ port: UInt16) throws -> ChisocketAddress {
+        try #require(ChisocketAddress("\(address)", port: port))
+    }
+
+    /// A connection between the kernel and a program on our TCP; the kernel connects, or is connected to.
+    func connected(kernelConnects: Bool, isIPv4: Bool) throws -> (kernel: KernelSocket, ours: Chisocket) {
+        let kernel = isIPv4 ? Self.kernel4 : Self.kernel6
+        let daemon = isIPv4 ? Self.daemon4 : Self.daemon6
+        if kernelConnects {
+            let listener = try Chisocket.listening(on: address(daemon, 7), backlog: 16, daemon: path)
+            try limit(listener)
+            let peer = try namespace.run {
+                let socket = try KernelSocket(isIPv4: isIPv4)
+                try socket.connect(to: Endpoint(daemon, 7))
+                return socket
+            }
+            let ours = try listener.accept()
+            try limit(ours)
+            return (peer, ours)
+        }
+        let listener = try namespace.run { try KernelSocket.listening(on: Endpoint(kernel, 7)) }
+        let ours = try chisocket(isIPv4: isIPv4)
+        try ours.connect(to: address(kernel, 7))
+        return (try listener.accept(), ours)
+    }
+}
+
+private func pattern(_ count: Int) -> [UInt8] { (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 >> 8) } }
+
+extension Chisocket {
+    fileprivate func receiveAll() throws -> [UInt8] {
+        var all: [UInt8] = []
+        while true {
+            let piece = try receive()
+            if piece.isEmpty { return all }
+            all += piece
+        }
+    }
+}
+
+private func errnoOf(_ body: () throws -> Void) -> Int32? {
+    do {
+        try body()
+        return nil
+    } catch { return (error as? ChisocketError)?.errno ?? (error as? KernelSocket.Failure)?.errno ?? -1 }
+}
+
+private let obstacle = NetworkNamespace.obstacle
+
+@Suite(
+    "Linux's TCP as the peer", .timeLimit(.minutes(3)),
+    .enabled(if: obstacle == nil, "skipped: \(obstacle ?? "")"))
+struct KernelPeerTests {
+    @Test(
+        "bytes go both ways at once, and everybody's options are used",
+        arguments: [true, false], [true, false])
+    func transfer(kernelConnects: Bool, isIPv4: Bool) throws {
+        let bench = try Bench()
+        let (kernel, ours) = try bench.connected(kernelConnects: kernelConnects, isIPv4: isIPv4)
+        let data = pattern(3_000_000)
+        let sender = Background {
+            try kernel.send(data)
+            kernel.shutdownSending()
+        }
+        let receiver = Background {
+            let all = try ours.receiveAll()
+            #expect(all == data)
+        }
+        let kernelReceiver = Background {
+            let all = try kernel.receiveAll()
+            #expect(all == data)
+        }
+        try ours.send(data)
+        try ours.shutdown(.sending)
+        for thread in [sender, receiver, kernelReceiver] { #expect(thread.join() == nil) }
+        let options = try kernel.options()
+        #expect(options & 7 == 7, "timestamps, SACK, window scale")
+    }
+
+    @Test("small and large packets", arguments: [576, 1280, 9000, 65_535])
+    func packetSizes(mtu: Int) throws {
+        let bench = try Bench(mtu: max(mtu, 1280))
+        if mtu < 1280 { try bench.namespace.run { try command("ip link set tun0 mtu 576") } }
+        let (kernel, ours) = try bench.connected(kernelConnects: true, isIPv4: true)
+        let data = pattern(500_000)
+        let receiver = Background {
+            let all = try ours.receiveAll()
+            #expect(all == data)
+        }
+        try kernel.send(data)
+        kernel.shutdownSending()
+        #expect(receiver.join() == nil)
+        let back = Background {
+            let all = try kernel.receiveAll()
+            #expect(all == data)
+        }
+        try ours.send(data)
+        try ours.shutdown(.sending)
+        #expect(back.join() == nil)
+    }
+
+    @Test("a port where nobody listens refuses, in both directions", arguments: [true, false])
+    func refused(isIPv4: Bool) throws {
+        let bench = try Bench()
+        let toUs = errnoOf {
+            try bench.namespace.run {
+                try KernelSocket(isIPv4: isIPv4).connect(to: Endpoint(isIPv4 ? Bench.daemon4 : Bench.daemon6, 99))
+            }
+        }
+        #expect(toUs == ECONNREFUSED)
+        let ours = try bench.chisocket(isIPv4: isIPv4)
+        let toKernel = errnoOf { try ours.connect(to: bench.address(isIPv4 ? Bench.kernel4 : Bench.kernel6, 99)) }
+        #expect(toKernel == ECONNREFUSED)
+    }
+
+    @Test("a router that knows no way ends connect() at once")
+    func unreachable() throws {
+        let bench = try Bench()
+        let ours = try bench.chisocket(isIPv4: true)
+        let error = errnoOf { try ours.connect(to: bench.address(IPAddress(192, 0, 2, 1), 7)) }
+        #expect(error == EHOSTUNREACH)
+    }
+
+    @Test("half-close: each direction ends on its own", arguments: [true, false])
+    func halfClose(kernelFirst: Bool) throws {
+        let bench = try Bench()
+        let (kernel, ours) = try bench.connected(kernelConnects: true, isIPv4: true)
+        if kernelFirst {
+            try kernel.send([1])
+            kernel.shutdownSending()
+            #expect(try ours.receiveAll() == [1])
+            try ours.send([2])
+            try ours.shutdown(.sending)
+            #expect(try kernel.receiveAll() == [2])
+        } else {
+            try ours.send([2])
+            try ours.shutdown(.sending)
+            #expect(try kernel.receiveAll() == [2])
+            try kernel.send([1])
+            kernel.shutdownSending()
+            #expect(try ours.receiveAll() == [1])
+        }
+    }
+
+    @Test("a reset reaches the other side", arguments: [true, false])
+    func reset(byKernel: Bool) throws {
+        let bench = try Bench()
+        var (kernel, ours): (KernelSocket?, Chisocket?) = try bench.connected(kernelConnects: true, isIPv4: true)
+        if byKernel {
+            kernel?.lingerNot()
+            kernel = nil
+            let error = errnoOf { _ = try ours?.receive() }
+            #expect(error == ECONNRESET)
+        } else {
+            // Closing with received bytes unread resets.
+            try kernel?.send([1])
+            try ours?.withDescriptor { descriptor throws(ChisocketError) in
+                var entry = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+                _ = poll(&entry, 1, 30_000)
+            }
+            ours = nil
+            let error = errnoOf { _ = try kernel?.receive() }
+            #expect(error == ECONNRESET)
+        }
+    }
+
+    @Test("a reader that stops closes the window, and nothing is lost", arguments: [true, false])
+    func zeroWindow(kernelSends: Bool) throws {
+        let bench = try Bench()
+        let (kernel, ours) = try bench.connected(kernelConnects: true, isIPv4: true)
+        // More than all buffers on the way hold together.
+        let data = pattern(24 << 20)
+        let sender = Background {
+            if kernelSends {
+                try kernel.send(data)
+                kernel.shutdownSending()
+            } else {
+                try ours.send(data)
+                try ours.shutdown(.sending)
+            }
+        }
+        // The reader waits until the sender has come to a stop: the sender's socket takes no more for a while.
+        try waitUntilStuck(kernelSends ? kernel.descriptor : ours.withDescriptor { $0 })
+        #expect(try (kernelSends ? ours.receiveAll() : kernel.receiveAll()) == data)
+        #expect(sender.join() == nil)
+    }
+
+    private func waitUntilStuck(_ descriptor: Int32) throws {
+        var entry = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
+        var quiet = 0
+        while quiet < 5 {
+            entry.revents = 0
+            quiet = poll(&entry, 1, 40) == 0 ? quiet + 1 : 0
+        }
+    }
+
+    @Test("many connections at once, and many one after another")
+    func many() throws {
+        let bench = try Bench()
+        let listener = try Chisocket.listening(on: bench.address(Bench.daemon4, 7), backlog: 256, daemon: bench.path)
+        try bench.limit(listener)
+        let sockets = try bench.namespace.run {
+            try (0..<200).map { _ in
+                let socket = try KernelSocket(isIPv4: true)
+                try socket.connect(to: Endpoint(Bench.daemon4, 7))
+                return socket
+            }
+        }
+        let accepted = try sockets.map { _ in try listener.accept() }
+        for (i, socket) in sockets.enumerated() { try socket.send([UInt8(truncatingIfNeeded: i)]) }
+        let seen = try accepted.map { try $0.receive().first }
+        #expect(seen.compactMap { $0 }.count == 200)
+        for i in 0..<300 {
+            let socket = try bench.namespace.run {
+                let socket = try KernelSocket(isIPv4: true)
+                try socket.connect(to: Endpoint(Bench.daemon4, 7))
+                return socket
+            }
+            let ours = try listener.accept()
+            try socket.send([UInt8(truncatingIfNeeded: i)])
+            #expect(try ours.receive() == [UInt8(truncatingIfNeeded: i)])
+        }
+    }
+
+    @Test("an echo request is answered", arguments: [true, false])
+    func echo(isIPv4: Bool) throws {
+        let bench = try Bench()
+        let answer = try bench.namespace.run { () -> [UInt8] in
+            let descriptor = socket(
+                isIPv4 ? AF_INET : AF_INET6, Int32(SOCK_RAW.rawValue), isIPv4 ? Int32(IPPROTO_ICMP) : 58)
+            defer { close(descriptor) }
+            var request: [UInt8] = [isIPv4 ? 8 : 128, 0, 0, 0, 0, 1, 0, 1, 42]
+            var sum = InternetChecksum()
+            request.withUnsafeBytes { sum.add($0) }
+            if isIPv4 {
+                request[2] = UInt8(sum.value >> 8)
+                request[3] = UInt8(sum.value & 0xFF)
+            }
+            var limit = timeval(tv_sec: 1, tv_usec: 0)
+            setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+            var buffer = [UInt8](repeating: 0, count: 100)
+            // Asked again each second, like ping does: any packet may be lost.
+            for _ in 0..<60 {
+                _ = SocketAddress(Endpoint(isIPv4 ? Bench.daemon4 : Bench.daemon6, 0)).withPointer {
+                    sendto(descriptor, request, request.count, 0, $0, $1)
+                }
+                let n = recv(descriptor, &buffer, buffer.count, 0)
+                guard n > 0 else { continue }
+                // IPv4's raw sockets show the IP header as well; other messages may come in between.
+                let message = Array(buffer[(isIPv4 ? 20 : 0)..<n])
+                if message.first == (isIPv4 ? 0 : 129) { return message }
+            }
+            return []
+        }
+        #expect(Array(answer.dropFirst(4)) == [0, 1, 0, 1, 42])
+    }
+}
