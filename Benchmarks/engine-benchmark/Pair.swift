@@ -74,13 +74,13 @@ final class Pair {
     /// Plays one output of the client (or of the server) into the other host; false if there is none.
     func step(fromClient: Bool) throws -> Bool {
         let host = fromClient ? client : server
-        guard let output = host.poll(at: now) else { return false }
-        switch output {
-        case .event, .incoming: break
-        case .linkWanted(let addresses, _): host.addLink(LinkID(1), properties, for: addresses, at: now)
+        switch host.poll(at: now) {
+        case nil: return false
         case .transmit(let transmission, let tuple, _):
             transmissions += 1
             try deliver(transmission, tuple, fromClient: fromClient)
+        case .event, .incoming: break
+        case .linkWanted(let addresses, _): host.addLink(LinkID(1), properties, for: addresses, at: now)
         }
         return true
     }
@@ -89,6 +89,7 @@ final class Pair {
     private func deliver(_ transmission: borrowing Transmission, _ tuple: FourTuple, fromClient: Bool) throws {
         let base = fromClient ? packets.0 : packets.1
         let target = fromClient ? server : client
+        let arrival = tuple.reversed
         for index in 0..<transmission.segmentCount {
             let (header, offset, count) = transmission.segment(index)
             let headerLength = header.encode(into: base)
@@ -107,10 +108,10 @@ final class Pair {
             guard InternetChecksum.isValid(bytes, from: tuple.local.address, to: tuple.remote.address) else {
                 preconditionFailure("a segment changed in memory")
             }
-            let (decoded, payloadOffset) = try SegmentDecoder.decode(bytes)
+            let segment = try SegmentDecoder.decode(bytes)
             target.handle(
-                decoded, payload: UnsafeRawBufferPointer(rebasing: bytes[payloadOffset...]), tuple: tuple.reversed,
-                on: LinkID(1), at: now)
+                segment.header, payload: UnsafeRawBufferPointer(rebasing: bytes[segment.payloadOffset...]),
+                tuple: arrival, on: LinkID(1), at: now)
             if count > 0, index % wire.burst == wire.burst - 1 { try acknowledge(fromClient: !fromClient) }
         }
     }

@@ -100,9 +100,9 @@ public final class Connection: TurnTaking {
     @exclusivity(unchecked) weak var listener: Listener?
     @exclusivity(unchecked) var polledBytes = 0
 
-    @exclusivity(unchecked) var nextInTurn: Connection?
+    @exclusivity(unchecked) var nextInTurn: Unmanaged<Connection>?
 
-    @exclusivity(unchecked) private var events = EventQueue()
+    @exclusivity(unchecked) private var events = ShortQueue<ConnectionEvent>()
     var hasEvents: Bool { !events.isEmpty }
     @exclusivity(unchecked) private var readableIsQueued = false
 

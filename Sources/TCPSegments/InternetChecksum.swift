@@ -73,11 +73,10 @@ public struct InternetChecksum: Sendable {
     }
 
     private static func fold(_ sum: UInt64) -> UInt32 {
-        var s = (sum & 0xFFFF_FFFF) &+ (sum >> 32)
-        s = (s & 0xFFFF_FFFF) &+ (s >> 32)
-        s = (s & 0xFFFF) &+ (s >> 16)
-        s = (s & 0xFFFF) &+ (s >> 16)
-        return UInt32(truncatingIfNeeded: (s & 0xFFFF) &+ (s >> 16))
+        // A number plus itself with its halves exchanged has, in its upper half, the sum of the halves with the carry
+        // brought round.
+        let half = UInt32(truncatingIfNeeded: (sum &+ (sum << 32 | sum >> 32)) >> 32)
+        return (half &+ (half << 16 | half >> 16)) >> 16
     }
 
     /// The sum of the words of `count` bytes at `base`, which are also copied to `target` if there is one.

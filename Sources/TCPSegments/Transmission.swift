@@ -17,7 +17,7 @@ public final class Chunk: @unchecked Sendable {
     /// A chunk of `capacity` uninitialised bytes (1 or more).
     public init(capacity: Int) {
         precondition(capacity > 0, "a chunk holds at least one byte")
-        base = UnsafeMutableRawPointer.allocate(byteCount: capacity, alignment: 64)
+        base = UnsafeMutableRawPointer.allocate(byteCount: capacity, alignment: 16)
         self.capacity = capacity
     }
 

@@ -14,6 +14,14 @@ enum HostEntry {
         case .timeWait(let record): return record.tuple
         }
     }
+
+    /// True unless it is a connection that waits for a turn on its link, where nothing but the table keeps it alive.
+    var mayLeave: Bool {
+        switch self {
+        case .connection(let connection): return connection.isDetached
+        case .halfOpen, .timeWait: return true
+        }
+    }
 }
 
 /// A map from four-tuple to entry. A slot is 16 bytes: the entry knows its tuple, and the hash beside it tells nearly always
@@ -28,23 +36,24 @@ struct ConnectionTable {
     private var mask: Int
     private(set) var count = 0
     private let key: UInt64
+    private let otherKey: UInt64
 
     init(key: UInt64) {
         self.key = key
+        otherKey = key &* 0x9e37_79b9_7f4a_7c15 ^ 0xbf58_476d_1ce4_e5b9
         mask = 15
         slots = Array(repeating: Slot(), count: 16)
     }
 
-    /// Two folded multiplications with a secret key (the construction of wyhash): cheap, and not to be steered from outside.
+    /// A folded multiplication with a secret key (the construction of wyhash): cheap, and not to be steered from outside.
+    @inline(__always)
     private func hash(_ t: FourTuple) -> UInt32 {
-        func fold(_ a: UInt64, _ b: UInt64) -> UInt64 {
-            let (high, low) = a.multipliedFullWidth(by: b)
-            return high ^ low
-        }
+        func turned(_ x: UInt64) -> UInt64 { x << 32 | x >> 32 }
         let ports = UInt64(t.remote.port) << 16 | UInt64(t.local.port)
-        let remote = fold(t.remote.address.low ^ key, t.remote.address.high ^ ports ^ 0x9e37_79b9_7f4a_7c15)
-        let both = fold(t.local.address.low ^ remote, t.local.address.high ^ key ^ 0xbf58_476d_1ce4_e5b9)
-        return UInt32(truncatingIfNeeded: both ^ both >> 32)
+        let hosts = t.remote.address.low ^ turned(t.local.address.low) ^ key
+        let rest = t.remote.address.high ^ turned(t.local.address.high ^ ports) ^ otherKey
+        let (high, low) = hosts.multipliedFullWidth(by: rest)
+        return UInt32(truncatingIfNeeded: high ^ low ^ (high ^ low) >> 32)
     }
 
     private func home(_ hash: UInt32) -> Int { Int(hash) & mask }
@@ -59,6 +68,20 @@ struct ConnectionTable {
         return nil
     }
 
+    /// The connection with this tuple, if there is one, without counting a reference to it: 11 of 193 ns a segment. The caller
+    /// knows that it stays alive.
+    func connection(_ tuple: FourTuple) -> Unmanaged<Connection>? {
+        let wanted = hash(tuple)
+        var i = home(wanted)
+        while slots[i].entry != nil {
+            if slots[i].hash == wanted, case .connection(let connection) = slots[i].entry, connection.tuple == tuple {
+                return Unmanaged.passUnretained(connection)
+            }
+            i = (i + 1) & mask
+        }
+        return nil
+    }
+
     /// Puts `entry` under its tuple, in place of what is there.
     mutating func set(_ entry: HostEntry) {
         if (count + 1) * 3 > (mask + 1) * 2 { resize(to: (mask + 1) * 2) }
@@ -67,6 +90,7 @@ struct ConnectionTable {
         var i = home(hash)
         while let other = slots[i].entry {
             if slots[i].hash == hash, other.tuple == tuple {
+                precondition(other.mayLeave, "a connection is replaced before it was detached")
                 slots[i].entry = entry
                 return
             }
@@ -80,7 +104,8 @@ struct ConnectionTable {
         let wanted = hash(tuple)
         var i = home(wanted)
         while let entry = slots[i].entry, slots[i].hash != wanted || entry.tuple != tuple { i = (i + 1) & mask }
-        guard slots[i].entry != nil else { return }
+        guard let leaving = slots[i].entry else { return }
+        precondition(leaving.mayLeave, "a connection leaves the table before it was detached")
         // Linear probing without tombstones: later entries of the run move up where they may.
         var hole = i
         var j = (i + 1) & mask

@@ -12,17 +12,12 @@ final class HostLink: TurnTaking {
     /// Connections that may have something to send, each once; they take turns.
     @exclusivity(unchecked) var ready = TurnQueue<Connection>()
     @exclusivity(unchecked) var isScheduled = false
-    @exclusivity(unchecked) var nextInTurn: HostLink?
+    @exclusivity(unchecked) var nextInTurn: Unmanaged<HostLink>?
 
     init(_ id: LinkID, _ properties: LinkProperties, _ addresses: AddressPair) {
         self.id = id
         self.properties = properties
         self.addresses = addresses
-    }
-
-    deinit {
-        // One by one: a long chain must not be released link by link on the stack.
-        while ready.popFirst() != nil {}
     }
 }
 
@@ -45,6 +40,8 @@ public final class Host {
     /// Outputs that belong to no connection: replies, accept queues, wanted links.
     @exclusivity(unchecked) var notices = Deque<Output>()
     @exclusivity(unchecked) var connectionsWithEvents = Deque<Connection>()
+    /// Connections that have left the table since the last poll: whoever is working on one may go on.
+    @exclusivity(unchecked) var departed: [Connection] = []
     @exclusivity(unchecked) var linksWithWork = TurnQueue<HostLink>()
     /// Bytes that came with SYNs and wait for their handshakes.
     @exclusivity(unchecked) var earlyBytes = 0

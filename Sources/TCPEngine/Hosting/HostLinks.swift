@@ -31,9 +31,10 @@ extension Host {
     public func removeLink(_ id: LinkID, at now: Instant) {
         guard let link = links.removeValue(forKey: id) else { return }
         link.isGone = true
+        if link.isScheduled { linksWithWork.remove(link) }
         var stranded = link.ready
         link.ready = TurnQueue()
-        while let connection = stranded.popFirst() {
+        while let connection = stranded.popFirst()?.takeUnretainedValue() {
             connection.isQueuedForLink = false
             touch(connection, at: now)
         }
@@ -99,6 +100,7 @@ extension Host {
     /// The next output, or nil when there is nothing left to do at `now`. Events of a connection come before the segments
     /// that they caused; connections take turns of about 128 KB on a link.
     public func poll(at now: Instant) -> Output? {
+        if !departed.isEmpty { departed.removeAll() }
         if let notice = notices.popFirst() { return notice }
         while let connection = connectionsWithEvents.first {
             if let event = connection.nextEvent() { return .event(connection, event) }
@@ -107,58 +109,90 @@ extension Host {
             if !connection.isQueuedForLink { settle(connection, at: now) }
         }
         while let link = linksWithWork.first {
-            guard link.isWritable, !link.isGone, let connection = link.ready.first else {
-                linksWithWork.popFirst()
-                link.isScheduled = false
-                continue
-            }
             var transmission = Transmission.blank
-            if connection.link === link, connection.nextTransmission(at: now, into: &transmission) {
-                connection.polledBytes += transmission.payload.count + 64
-                if connection.polledBytes >= Self.turn {
-                    connection.polledBytes = 0
-                    link.ready.popFirst()
-                    link.ready.append(connection)
-                    linksWithWork.popFirst()
-                    linksWithWork.append(link)
-                }
-                return .transmit(transmission, connection.tuple, on: link.id)
-            }
-            link.ready.popFirst()
-            connection.isQueuedForLink = false
-            connection.polledBytes = 0
-            if connection.link !== link {
-                touch(connection, at: now)
-            } else if connection.hasEvents {
-                scheduleDeadline(of: connection)
-                connection.isQueuedForEvents = true
-                connectionsWithEvents.append(connection)
-                return poll(at: now)
-            } else {
-                settle(connection, at: now)
+            let turn = link._withUnsafeGuaranteedRef { nextTurn(on: $0, at: now, into: &transmission) }
+            switch turn {
+            case .ended: continue
+            case .events: return poll(at: now)
+            case .transmits(let tuple, let id): return .transmit(transmission, tuple, on: id)
             }
         }
         // Settling a connection may have ended it: its last event is due now.
         return connectionsWithEvents.isEmpty ? nil : poll(at: now)
     }
 
+    /// What came of the turn of the first connection on a link.
+    private enum Turn {
+        case transmits(FourTuple, LinkID)
+        /// It had nothing to send, or there is none.
+        case ended
+        /// It had nothing to send, and events are to be told first.
+        case events
+    }
+
+    private func nextTurn(on link: HostLink, at now: Instant, into transmission: inout Transmission) -> Turn {
+        guard link.isWritable, !link.isGone, let first = link.ready.first else {
+            linksWithWork.popFirst()
+            link.isScheduled = false
+            return .ended
+        }
+        return first._withUnsafeGuaranteedRef { takeTurn($0, on: link, at: now, into: &transmission) }
+    }
+
+    private func takeTurn(
+        _ connection: Connection, on link: HostLink, at now: Instant, into transmission: inout Transmission
+    ) -> Turn {
+        if connection.linkID == link.id, connection.nextTransmission(at: now, into: &transmission) {
+            connection.polledBytes += transmission.payload.count + 64
+            if connection.isSilent {
+                // An ACK was all it had to say: to ask again would be half of what an ACK costs.
+                leaveTurn(connection, on: link)
+                scheduleDeadline(of: connection)
+            } else if connection.polledBytes >= Self.turn {
+                connection.polledBytes = 0
+                link.ready.popFirst()
+                link.ready.append(connection)
+                linksWithWork.popFirst()
+                linksWithWork.append(link)
+            }
+            return .transmits(connection.tuple, link.id)
+        }
+        leaveTurn(connection, on: link)
+        if connection.linkID != link.id {
+            touch(connection, at: now)
+        } else if connection.hasEvents {
+            scheduleDeadline(of: connection)
+            connection.isQueuedForEvents = true
+            connectionsWithEvents.append(connection)
+            return .events
+        } else {
+            settle(connection, at: now)
+        }
+        return .ended
+    }
+
+    /// The connection, which is the first on its link, has nothing more to send.
+    private func leaveTurn(_ connection: Connection, on link: HostLink) {
+        link.ready.popFirst()
+        connection.isQueuedForLink = false
+        connection.polledBytes = 0
+    }
+
     /// Nothing is left to do for the connection now: arm its deadline, or let it go if it has ended.
     func settle(_ connection: Connection, at now: Instant) {
         guard !connection.isDetached else { return }
+        precondition(!connection.isQueuedForLink, "a connection settles before its turn is over")
         if connection.hasEvents {
             touch(connection, at: now)
             return
         }
         switch connection.state {
         case .closed:
-            connection.isDetached = true
-            // A new connection may have taken the place of one in TIME-WAIT.
-            if case .connection(let current) = table[connection.tuple], current === connection {
-                table.remove(connection.tuple)
-            }
+            detach(connection)
+            table.remove(connection.tuple)
         case .timeWait where connection.watched.isEmpty:
             // RFC 9293 3.6.1 asks for the state, not for the buffers: a record replaces the connection.
-            connection.isDetached = true
+            detach(connection)
             let record = TimeWaitRecord(connection, link: connection.link?.id ?? LinkID(0), at: now)
             table.set(.timeWait(record))
             deadlines.add(.timeWait(record), at: record.deadline.nanoseconds)
@@ -169,6 +203,16 @@ extension Host {
             .timeWait:
             scheduleDeadline(of: connection)
         }
+    }
+
+    /// The connection is about to leave the table, which kept it alive: it leaves its turn, too, and lives until the next poll.
+    func detach(_ connection: Connection) {
+        if connection.isQueuedForLink, let link = connection.link {
+            link.ready.remove(connection)
+            connection.isQueuedForLink = false
+        }
+        connection.isDetached = true
+        departed.append(connection)
     }
 
     func scheduleDeadline(of connection: Connection) {
@@ -207,6 +251,11 @@ extension Host {
 }
 
 extension Connection {
+    /// True if a poll would certainly yield nothing and change nothing.
+    var isSilent: Bool {
+        sendBuffer.count == 0 && !hasEvents && state.isSynchronized && state != .timeWait && !mayHaveOutput
+    }
+
     /// True if a poll for a transmission might yield one.
     var mayHaveOutput: Bool {
         pendingReset != nil || synPending || probePending || keepAlivePending || recovery.lost != nil

@@ -6,19 +6,21 @@ extension Host {
     public func handle(
         _ header: SegmentHeader, payload: UnsafeRawBufferPointer, tuple: FourTuple, on linkID: LinkID, at now: Instant
     ) {
-        let entry = table[tuple]
-        if case .connection(let connection) = entry, connection.linkID == linkID {
+        // A connection that leaves the table meanwhile stays in `departed` until the next poll.
+        let isDone = table.connection(tuple)?._withUnsafeGuaranteedRef { connection in
+            guard connection.linkID == linkID else { return false }
             if header.controlBits.contains(.syn), let link = links[linkID],
                 reopens(connection, header, payload: payload, link: link, at: now)
             {
-                return
+                return true
             }
             connection.handle(header, payload: payload, at: now)
             touch(connection, at: now)
-            return
+            return true
         }
+        if isDone == true { return }
         guard let link = links[linkID] else { return }
-        switch entry {
+        switch table[tuple] {
         case .connection(let connection):
             // What belongs together goes out where it came in.
             move(connection, to: link)

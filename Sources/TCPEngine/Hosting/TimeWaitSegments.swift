@@ -79,6 +79,7 @@ extension Host {
         guard case .reopen = record.disposition(of: header, payloadCount: payload.count, at: now) else { return false }
         connection.finish(nil)
         touch(connection, at: now)
+        detach(connection)
         arrivesForListener(
             header, payload: payload, tuple: connection.tuple, link: link, at: now, replacing: record)
         return true

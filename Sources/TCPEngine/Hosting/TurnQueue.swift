@@ -1,29 +1,33 @@
-// A queue that is linked through its elements: no storage of its own, constant time.
+// A queue that is linked through its elements: no storage of its own, constant time, no references counted.
 
 /// What waits in a `TurnQueue`: in one at a time, and once.
 protocol TurnTaking: AnyObject {
     /// Who comes after it; for the queue alone.
-    var nextInTurn: Self? { get set }
+    var nextInTurn: Unmanaged<Self>? { get set }
 }
 
-/// First in, first out.
+/// First in, first out. It does not keep its elements alive, which would cost a message 60 ns: the host's table keeps the
+/// connections that wait for their turn, and its links those that have work. Both leave the queue before they leave the host.
 struct TurnQueue<Element: TurnTaking> {
-    private(set) var first: Element?
-    /// Not counted as a reference: `first` and those behind it hold each other.
-    private unowned(unsafe) var last: Element?
+    private(set) var first: Unmanaged<Element>?
+    private var last: Unmanaged<Element>?
 
     var isEmpty: Bool { first == nil }
 
     mutating func append(_ element: Element) {
-        if let last { last.nextInTurn = element } else { first = element }
-        last = element
+        let added = Unmanaged.passUnretained(element)
+        if let last { last._withUnsafeGuaranteedRef { $0.nextInTurn = added } } else { first = added }
+        last = added
     }
 
     @discardableResult
-    mutating func popFirst() -> Element? {
+    mutating func popFirst() -> Unmanaged<Element>? {
         guard let element = first else { return nil }
-        first = element.nextInTurn
-        element.nextInTurn = nil
+        first = element._withUnsafeGuaranteedRef {
+            let next = $0.nextInTurn
+            $0.nextInTurn = nil
+            return next
+        }
         if first == nil { last = nil }
         return element
     }
@@ -32,7 +36,7 @@ struct TurnQueue<Element: TurnTaking> {
     mutating func remove(_ element: Element) {
         var rest = self
         self = TurnQueue()
-        while let other = rest.popFirst() {
+        while let other = rest.popFirst()?.takeUnretainedValue() {
             if other !== element { append(other) }
         }
     }

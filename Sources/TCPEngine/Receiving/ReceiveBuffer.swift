@@ -1,10 +1,9 @@
 // In-order bytes that the user has not read yet.
-import DequeModule
 import TCPSegments
 
 /// A queue of received bytes in chunks. Memory is proportional to what it holds.
 struct ReceiveBuffer {
-    private var ranges = Deque<ChunkRange>()
+    private var ranges = ShortQueue<ChunkRange>()
     private let pool: ChunkPool
     /// Bytes held.
     private(set) var count = 0
@@ -86,31 +85,29 @@ struct ReceiveBuffer {
         record()
         var left = min(n, count)
         count -= left
-        while left > 0, let first = ranges.first {
-            if first.count <= left {
-                left -= first.count
+        while left > 0, !ranges.isEmpty {
+            if ranges[0].count <= left {
+                left -= ranges[0].count
                 if ranges.count == 1 { seal() }
-                ranges.removeFirst()
-                pool.recycle(first.chunk)
+                if let range = ranges.popFirst() { pool.recycle(range.chunk) }
             } else {
                 ranges[0].offset += left
                 ranges[0].count -= left
                 left = 0
             }
         }
-        if ranges.isEmpty { ranges = Deque() }
     }
 
     /// Copies all bytes without consuming them, for snapshots.
     func copyAll() -> [UInt8] {
         var copy = self
         copy.record()
-        return copy.ranges.flatMap { Array($0.bytes) }
+        return (0..<copy.ranges.count).flatMap { Array(copy.ranges[$0].bytes) }
     }
 
     mutating func discardAll() {
         seal()
-        ranges = Deque()
+        ranges.removeAll()
         count = 0
     }
 }

@@ -1,5 +1,4 @@
 // The bytes between SND.UNA and the end of what the user queued, in chunks addressed by stream position.
-import DequeModule
 import TCPSegments
 
 /// Holds queued bytes until they are acknowledged. Bytes are copied in once and never again: transmissions and
@@ -14,7 +13,7 @@ struct SendBuffer {
         var end: StreamOffset { start + (tail - head) }
     }
 
-    private var slots = Deque<Slot>()
+    private var slots = ShortQueue<Slot>()
     private let pool: ChunkPool
     /// The position of the oldest byte held, and the one after the last.
     private(set) var start = StreamOffset(1)
@@ -50,9 +49,8 @@ struct SendBuffer {
     mutating func acknowledge(upTo position: StreamOffset) {
         guard position > start else { return }
         let position = min(position, end)
-        while let slot = slots.first, slot.end <= position {
-            slots.removeFirst()
-            pool.recycle(slot.chunk)
+        while let end = slots.first?.end, end <= position {
+            if let slot = slots.popFirst() { pool.recycle(slot.chunk) }
         }
         if !slots.isEmpty {
             let n = position - slots[0].start
@@ -94,7 +92,7 @@ struct SendBuffer {
     }
 
     mutating func discardAll() {
-        slots = Deque()
+        slots.removeAll()
         start = end
     }
 }
