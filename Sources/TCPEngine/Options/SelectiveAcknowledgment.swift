@@ -2,6 +2,13 @@
 import TCPSegments
 
 extension Connection {
+    /// Remembers the text of `segment` that lies left of RCV.NXT.
+    func noteDuplicate(of segment: ArrivingSegment) {
+        // What lies before the stream's beginning belongs to no connection of ours.
+        guard segment.dataStart - StreamOffset.zero > 0 else { return }
+        noteDuplicate(from: segment.dataStart, to: min(segment.finPosition, tcb.receive.nxt))
+    }
+
     /// Remembers that [start, end) had been received before (RFC 2883 4).
     func noteDuplicate(from start: StreamOffset, to end: StreamOffset) {
         guard selectiveAcks, end - start > 0 else { return }
