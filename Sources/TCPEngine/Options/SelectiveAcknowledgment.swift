@@ -4,9 +4,10 @@ import TCPSegments
 extension Connection {
     /// Remembers the text of `segment` that lies left of RCV.NXT.
     func noteDuplicate(of segment: ArrivingSegment) {
-        // What lies before the stream's beginning belongs to no connection of ours.
-        guard segment.dataStart - StreamOffset.zero > 0 else { return }
-        noteDuplicate(from: segment.dataStart, to: min(segment.finPosition, tcb.receive.nxt))
+        // From the first byte of the stream: what lies before it was never received. Signed, as positions there wrap.
+        let first = StreamOffset(1)
+        let start = first + max(0, segment.dataStart - first)
+        noteDuplicate(from: start, to: start + min(segment.finPosition - start, tcb.receive.nxt - start))
     }
 
     /// Remembers that [start, end) had been received before (RFC 2883 4).
