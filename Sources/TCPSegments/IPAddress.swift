@@ -41,6 +41,11 @@ public struct IPAddress: Hashable, Sendable, BitwiseCopyable {
     /// True for 0.0.0.0 and for ::.
     @inlinable public var isUnspecified: Bool { self == .anyIPv4 || self == .anyIPv6 }
 
+    /// True for 224.0.0.0/4, 255.255.255.255 and ff00::/8: many hosts, so not an end of a connection.
+    @inlinable public var isMulticastOrBroadcast: Bool {
+        isIPv4 ? v4Bits >> 28 == 0xE || v4Bits == .max : high >> 56 == 0xFF
+    }
+
     /// True for 127.0.0.0/8 and for ::1.
     @inlinable public var isLoopback: Bool { isIPv4 ? v4Bits >> 24 == 127 : high == 0 && low == 1 }
 }

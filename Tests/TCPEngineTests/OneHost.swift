@@ -116,6 +116,18 @@ final class OneHost {
         return out
     }
 
+    /// Lets time pass until something leaves, an hour at most.
+    func waitForSegment() -> [Sent] {
+        let end = now + .seconds(3600)
+        while let next = host.nextTimeout, next <= end {
+            now = max(now, next)
+            host.handleTimeout(at: now)
+            let out = sent()
+            if !out.isEmpty { return out }
+        }
+        return []
+    }
+
     /// A passive OPEN and the peer's handshake.
     func establish(window: UInt16 = 65_535, _ options: (inout TCPOptions) -> Void = { _ in }) throws {
         try listen()

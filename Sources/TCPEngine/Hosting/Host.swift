@@ -84,6 +84,8 @@ public final class Host {
         configuration own: ConnectionConfiguration? = nil, eventMask: EventMask = [], at now: Instant
     ) throws(ConnectionError) -> Connection {
         guard table.count < configuration.maximumConnections else { throw .tooManyConnections }
+        // RFC 9293 3.9.2.3, MUST-46.
+        guard !remote.address.isMulticastOrBroadcast else { throw .unreachable }
         let tuple: FourTuple
         if let bound, bound.port != 0 {
             let address = bound.address.isUnspecified ? localAddress : bound.address

@@ -61,6 +61,11 @@ extension Host {
         replacing previous: TimeWaitRecord? = nil
     ) {
         let bits = header.controlBits
+        // RFC 9293 3.9.2.3, MUST-57 and MUST-63: silently, or one segment would make many hosts answer.
+        guard !tuple.remote.address.isMulticastOrBroadcast, !tuple.local.address.isMulticastOrBroadcast else {
+            statistics.orphanSegments += 1
+            return
+        }
         guard let listener = listener(for: tuple.local), !bits.contains(.rst), !bits.contains(.ack) else {
             // RFC 9293 3.10.7.2, first and second, are 3.10.7.1: RST is ignored, ACK is reset.
             answerStranger(header, payload: payload, tuple: tuple, link: link)

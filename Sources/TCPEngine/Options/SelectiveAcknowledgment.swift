@@ -2,6 +2,14 @@
 import TCPSegments
 
 extension Connection {
+    /// Remembers the text of `segment` that lies left of RCV.NXT.
+    func noteDuplicate(of segment: ArrivingSegment) {
+        // From the first byte of the stream: what lies before it was never received. Signed, as positions there wrap.
+        let first = StreamOffset(1)
+        let start = first + max(0, segment.dataStart - first)
+        noteDuplicate(from: start, to: start + min(segment.finPosition - start, tcb.receive.nxt - start))
+    }
+
     /// Remembers that [start, end) had been received before (RFC 2883 4).
     func noteDuplicate(from start: StreamOffset, to end: StreamOffset) {
         guard selectiveAcks, end - start > 0 else { return }

@@ -60,6 +60,11 @@ extension Connection {
             proceed(checkReset(segment)), proceed(checkSyn(segment)),
             proceed(checkAck(segment, at: now)), state != .closed
         else { return }
+        // RFC 7323 5.3 (R3), once the ACK has passed, too: whoever only guessed a number in the window must not set what
+        // later segments are measured by (as on Linux).
+        if timestamps.isOn, let value = segment.header.options.timestamps?.value {
+            timestamps.segmentAccepted(value, start: segment.start, at: now)
+        }
         checkUrgent(segment)
         checkText(segment, at: now)
         checkFin(at: now)
@@ -87,7 +92,7 @@ extension Connection {
         // (R1): resets are not tested.
         guard !segment.bits.contains(.rst), timestamps.isStale(value, at: now) else { return .proceed }
         statistics.staleSegments += 1
-        noteDuplicate(from: segment.dataStart, to: min(segment.finPosition, tcb.receive.nxt))
+        noteDuplicate(of: segment)
         return .acknowledge
     }
 
@@ -104,20 +109,14 @@ extension Connection {
             // (RFC 9293 3.10.7.4: "special allowance should be made to accept valid ACKs, URGs, and RSTs").
             acceptable = fromNext + length > 0 && (fromNext < window || fromNext == 0)
         }
-        if acceptable {
-            // RFC 7323 5.3 (R3).
-            if timestamps.isOn, let value = segment.header.options.timestamps?.value {
-                timestamps.segmentAccepted(value, start: segment.start, at: now)
-            }
-            return .proceed
-        }
+        if acceptable { return .proceed }
         if segment.bits.contains(.rst) { return .drop }
         if state == .synReceived, segment.start == .zero, segment.bits.contains(.syn) {
             // RFC 9293 3.5, figure 8: simultaneous open. The SYN lies left of the window, its ACK counts.
             return .proceed
         }
         // An old duplicate may still acknowledge something new; RFC 9293 3.10.7.4 asks only for the answer.
-        noteDuplicate(from: segment.dataStart, to: min(segment.finPosition, tcb.receive.nxt))
+        noteDuplicate(of: segment)
         return .acknowledge
     }
 

@@ -20,7 +20,7 @@ extension Connection {
         let count = min(segment.payload.count - skip, room)
         if skip > 0 {
             statistics.duplicateBytesReceived += UInt64(min(skip, segment.payload.count))
-            noteDuplicate(from: segment.dataStart, to: min(segment.finPosition, next))
+            noteDuplicate(of: segment)
         }
         guard count > 0 else {
             // Nothing new, or nothing that fits: the peer needs to hear where we are.
@@ -29,7 +29,7 @@ extension Connection {
         }
         if isOrphan && !receivingShutDown {
             // RFC 9293 3.10.7.4 / RFC 2525 2.17: data for a user who is gone.
-            sendReset()
+            sendReset(at: now)
             finish(.reset)
             return
         }

@@ -24,7 +24,7 @@ extension Connection {
             timers.arm(.keepAlive, at: lastReceived + configuration.keepAliveIdle)
         } else if giveUpKeepAlive(idle: idle) {
             // RFC 9293 3.8.4: one lost probe proves nothing; as many as configured do.
-            sendReset()
+            sendReset(at: now)
             finish(.timedOut)
         } else {
             unansweredKeepAlives += 1

@@ -28,7 +28,7 @@ extension Connection {
                 ? configuration.synAckRetries : configuration.dataRetries
         guard timeoutCount < limit, !userTimeoutIsOver(at: now) else {
             // RFC 9293 3.8.3, R2: give up. The peer may live on: it hears of it.
-            if state.isSynchronized { sendReset() }
+            if state.isSynchronized { sendReset(at: now) }
             finish(softError ?? .timedOut)
             return
         }
@@ -55,7 +55,7 @@ extension Connection {
     /// window stays closed; one that is silent is given up like one that acknowledges nothing.
     private func persistTimedOut(at now: Instant) {
         guard unansweredProbes <= configuration.dataRetries, !userTimeoutIsOver(at: now) else {
-            sendReset()
+            sendReset(at: now)
             finish(softError ?? .timedOut)
             return
         }

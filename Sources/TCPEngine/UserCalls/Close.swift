@@ -57,16 +57,18 @@ extension Connection {
         case .listen, .synSent, .closing, .lastAck:
             break
         case .synReceived, .established, .finWait1, .finWait2, .closeWait:
-            sendReset()
+            sendReset(at: now)
         }
         receiveBuffer.discardAll()
         finish(.aborted)
     }
 
     /// A reset that the peer accepts: at SND.NXT, with an ACK.
-    func sendReset() {
+    func sendReset(at now: Instant) {
         var header = blankHeader([.rst, .ack], at: tcb.send.nxt)
         header.acknowledgmentNumber = tcb.receive.nxt.wrapped(from: tcb.receive.irs)
+        // RFC 7323 3.2: a reset should carry timestamps, too.
+        if timestamps.isOn { header.options.timestamps = timestamps.option(at: now) }
         pendingReset = header
     }
 }
