@@ -76,7 +76,7 @@ final class Pair {
         let host = fromClient ? client : server
         guard let output = host.poll(at: now) else { return false }
         switch output {
-        case .event, .incoming: break
+        case .event, .incoming, .pending: break
         case .linkWanted(let addresses, _): host.addLink(LinkID(1), properties, for: addresses, at: now)
         case .transmit(let transmission, let tuple, _):
             transmissions += 1

@@ -49,6 +49,8 @@ extension Host {
             case (.refused, .synSent): connection.finish(.refused)
             case (.unreachable, .synSent): connection.finish(.unreachable)
             default:
+                // A frozen one asks again when it thaws.
+                if connection.isFrozen { continue }
                 while connection.nextTransmission(at: now) != nil {}
             }
             settle(connection, at: now)
@@ -57,7 +59,7 @@ extension Host {
 
     /// Something about the connection changed: see to its events, its turn on the link, and its deadline.
     func touch(_ connection: Connection, at now: Instant) {
-        guard !connection.isDetached else { return }
+        guard !connection.isDetached, !connection.isFrozen else { return }
         if connection.hasEvents, !connection.isQueuedForEvents {
             connection.isQueuedForEvents = true
             connectionsWithEvents.append(connection)
@@ -101,7 +103,10 @@ extension Host {
     public func poll(at now: Instant) -> Output? {
         if let notice = notices.popFirst() { return notice }
         while let connection = connectionsWithEvents.first {
-            if let event = connection.nextEvent() { return .event(connection, event) }
+            if !connection.isFrozen, let event = connection.nextEvent() {
+                if connection.isOpening, case .established = event { joinAcceptQueue(connection) }
+                return .event(connection, event)
+            }
             connectionsWithEvents.removeFirst()
             connection.isQueuedForEvents = false
             if !connection.isQueuedForLink { settle(connection, at: now) }
@@ -113,7 +118,9 @@ extension Host {
                 continue
             }
             var transmission = Transmission.blank
-            if connection.link === link, connection.nextTransmission(at: now, into: &transmission) {
+            if connection.link === link, !connection.isFrozen,
+                connection.nextTransmission(at: now, into: &transmission)
+            {
                 connection.polledBytes += transmission.payload.count + 64
                 if connection.polledBytes >= Self.turn {
                     connection.polledBytes = 0
@@ -127,6 +134,7 @@ extension Host {
             link.ready.popFirst()
             connection.isQueuedForLink = false
             connection.polledBytes = 0
+            if connection.isFrozen { continue }
             if connection.link !== link {
                 touch(connection, at: now)
             } else if connection.hasEvents {
@@ -144,7 +152,7 @@ extension Host {
 
     /// Nothing is left to do for the connection now: arm its deadline, or let it go if it has ended.
     func settle(_ connection: Connection, at now: Instant) {
-        guard !connection.isDetached else { return }
+        guard !connection.isDetached, !connection.isFrozen else { return }
         if connection.hasEvents {
             touch(connection, at: now)
             return
@@ -152,6 +160,7 @@ extension Host {
         switch connection.state {
         case .closed:
             connection.isDetached = true
+            leaveOpening(connection)
             // A new connection may have taken the place of one in TIME-WAIT.
             if case .connection(let current) = table[connection.tuple], current === connection {
                 table.remove(connection.tuple)
@@ -184,7 +193,7 @@ extension Host {
             switch target {
             case .connection(let connection):
                 if connection.scheduledDeadline == at { connection.scheduledDeadline = .max }
-                guard !connection.isDetached else { continue }
+                guard !connection.isDetached, !connection.isFrozen else { continue }
                 connection.handleTimeout(at: now)
                 touch(connection, at: now)
             case .halfOpen(let halfOpen):

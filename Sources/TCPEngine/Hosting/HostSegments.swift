@@ -8,6 +8,7 @@ extension Host {
     ) {
         let entry = table[tuple]
         if case .connection(let connection) = entry, connection.linkID == linkID {
+            if connection.isOpening, defersAccept(connection, header) { return }
             if header.controlBits.contains(.syn), let link = links[linkID],
                 reopens(connection, header, payload: payload, link: link, at: now)
             {
@@ -20,6 +21,7 @@ extension Host {
         guard let link = links[linkID] else { return }
         switch entry {
         case .connection(let connection):
+            if connection.isOpening, defersAccept(connection, header) { return }
             // What belongs together goes out where it came in.
             move(connection, to: link)
             if header.controlBits.contains(.syn),
@@ -80,6 +82,10 @@ extension Host {
             iss: initialSequenceNumber(for: tuple, after: previous, at: now),
             timestampOffset: secrets.timestampOffset(for: tuple), syn: header,
             text: earlyText(header, payload, for: listener), previous: previous, at: now)
+        if listener.announcesConnections {
+            announce(halfOpen)
+            return
+        }
         listener.halfOpenCount += 1
         table.set(.halfOpen(halfOpen))
         deadlines.add(.halfOpen(halfOpen), at: halfOpen.deadline.nanoseconds)

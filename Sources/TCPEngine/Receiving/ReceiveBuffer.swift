@@ -101,11 +101,15 @@ struct ReceiveBuffer {
         if ranges.isEmpty { ranges = Deque() }
     }
 
-    /// Copies all bytes without consuming them, for snapshots.
-    func copyAll() -> [UInt8] {
-        var copy = self
-        copy.record()
-        return copy.ranges.flatMap { Array($0.bytes) }
+    /// Copies the first bytes, at most `limit`, without consuming them, for snapshots.
+    func copy(limit: Int) -> [UInt8] {
+        var recorded = self
+        recorded.record()
+        var copy: [UInt8] = []
+        for range in recorded.ranges where copy.count < limit {
+            copy.append(contentsOf: range.bytes.prefix(limit - copy.count))
+        }
+        return copy
     }
 
     mutating func discardAll() {
