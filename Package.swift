@@ -13,6 +13,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0", traits: []),
     ],
     targets: [
         .target(name: "TCPSegments", swiftSettings: strict),
@@ -56,9 +57,15 @@ let package = Package(
             ],
             swiftSettings: strict),
         .target(
+            name: "DaemonProtocol",
+            dependencies: [.product(name: "SwiftProtobuf", package: "swift-protobuf")],
+            exclude: ["chitcpd.proto"],
+            swiftSettings: strict),
+        .target(
             name: "Daemon",
             dependencies: [
-                "SocketLayer", "NetworkLayer", "TCPEngine", "TCPSegments", "Impairments", "ControlRecords", "CLinux",
+                "SocketLayer", "NetworkLayer", "TCPEngine", "TCPSegments", "Impairments", "ControlRecords",
+                "DaemonProtocol", "CLinux",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
@@ -66,7 +73,9 @@ let package = Package(
         .executableTarget(name: "chitcpd", dependencies: ["Daemon"], swiftSettings: strict),
         .testTarget(
             name: "DaemonTests",
-            dependencies: ["CLinux", "Chisocket", "ControlRecords", "Daemon", "NetworkLayer", "TCPSegments"],
+            dependencies: [
+                "CLinux", "Chisocket", "ControlRecords", "Daemon", "DaemonProtocol", "NetworkLayer", "TCPSegments",
+            ],
             swiftSettings: strict),
         .testTarget(
             name: "TCPEngineTests", dependencies: ["TCPEngine", "TCPSegments", "CLinux"], swiftSettings: strict),

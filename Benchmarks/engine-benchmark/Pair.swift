@@ -79,7 +79,7 @@ final class Pair {
         case .transmit(let transmission, let tuple, _):
             transmissions += 1
             try deliver(transmission, tuple, fromClient: fromClient)
-        case .event, .incoming: break
+        case .event, .incoming, .pending: break
         case .linkWanted(let addresses, _): host.addLink(LinkID(1), properties, for: addresses, at: now)
         }
         return true

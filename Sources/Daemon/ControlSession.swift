@@ -8,24 +8,17 @@ import TCPEngine
 import TCPSegments
 
 /// A client's control connection. A malformed record costs the client its connection and nobody else anything.
-final class ControlSession: EventHandler {
+final class ControlSession: ClientSession {
     unowned let daemon: Daemon
     private let descriptor: Int32
-    private let pid: Int32
-    private let uid: UInt32
-    private let mayUse: Bool
+    private let credentials: ClientCredentials
     private(set) var isClosed = false
 
     init?(_ descriptor: Int32, daemon: Daemon) {
-        var pid: Int32 = 0
-        var uid: UInt32 = 0
-        var gid: UInt32 = 0
-        guard clinux_peer_credentials(descriptor, &pid, &uid, &gid) == 0 else { return nil }
+        guard let credentials = ClientCredentials(of: descriptor) else { return nil }
         self.daemon = daemon
         self.descriptor = descriptor
-        self.pid = pid
-        self.uid = uid
-        mayUse = uid == 0 || uid == geteuid()
+        self.credentials = credentials
         do { try daemon.loop.register(descriptor, self, for: .requests) } catch {
             daemon.log.warning("\(error)")
             return nil
@@ -44,8 +37,10 @@ final class ControlSession: EventHandler {
             request.data_length <= CHITCP_DATA_MAX
         else {
             if passed >= 0 { Glibc.close(passed) }
-            if n > 0 { daemon.log.warning("closed a control connection of process \(pid): malformed record") }
-            close()
+            if n > 0 {
+                daemon.log.warning("closed a control connection of process \(credentials.pid): malformed record")
+            }
+            close(at: now)
             return
         }
         handle(request, passed: passed, at: now)
@@ -65,7 +60,7 @@ final class ControlSession: EventHandler {
         let n = clinux_send_descriptor(
             descriptor, &response, MemoryLayout<chitcp_response>.size, end, Int32(MSG_DONTWAIT))
         // A client that does not read its answers loses its connection, and holds up nobody.
-        if n < 0, errno != EINTR { close() }
+        if n < 0, errno != EINTR { close(at: EventLoop.now()) }
     }
 
     private func fail(_ request: chitcp_request, _ error: Int32) {
@@ -80,7 +75,7 @@ final class ControlSession: EventHandler {
     private func handle(_ request: chitcp_request, passed: Int32, at now: Instant) {
         var passed = passed
         defer { if passed >= 0 { Glibc.close(passed) } }
-        guard mayUse else {
+        guard credentials.mayUse else {
             fail(request, EACCES)
             return
         }
@@ -120,19 +115,12 @@ final class ControlSession: EventHandler {
     }
 
     private func makeSocket(_ request: chitcp_request) {
-        let domain = request.argument.0
-        guard domain == AF_INET || domain == AF_INET6 else {
-            fail(request, EAFNOSUPPORT)
-            return
-        }
-        let type = request.argument.1 & 0xF
-        let streamProtocol = request.argument.2
-        guard type == Int32(SOCK_STREAM.rawValue) else {
-            fail(request, ESOCKTNOSUPPORT)
-            return
-        }
-        guard streamProtocol == 0 || streamProtocol == Int32(IPPROTO_TCP) else {
-            fail(request, EPROTONOSUPPORT)
+        let isIPv6: Bool
+        do {
+            isIPv6 = try SocketKind.isIPv6(
+                domain: request.argument.0, type: request.argument.1, protocol: request.argument.2)
+        } catch {
+            fail(request, error.errno)
             return
         }
         let made: (DescriptorSocket, applicationEnd: Int32)
@@ -141,9 +129,9 @@ final class ControlSession: EventHandler {
             return
         }
         do {
-            let socket = try daemon.layer.create(isIPv6: domain == AF_INET6, owner: made.0)
-            socket.ownerPID = pid
-            socket.ownerUID = uid
+            let socket = try daemon.layer.create(isIPv6: isIPv6, owner: made.0)
+            socket.ownerPID = credentials.pid
+            socket.ownerUID = credentials.uid
             made.0.attach(socket)
             daemon.descriptorSockets[made.0.id] = made.0
         } catch {
@@ -182,7 +170,7 @@ final class ControlSession: EventHandler {
             try daemon.layer.bind(socket, to: local)
             respond(to: request) { $0.local = controlAddress(socket.localName) }
         case CHITCP_OP_LISTEN.rawValue:
-            try daemon.layer.listen(socket, backlog: Int(request.argument.0))
+            try daemon.layer.listen(socket, backlog: Int(request.argument.0), at: now)
             owner.startedListening()
             respond(to: request) { $0.local = controlAddress(socket.localName) }
         case CHITCP_OP_SHUTDOWN.rawValue:
@@ -224,7 +212,7 @@ final class ControlSession: EventHandler {
         }
     }
 
-    func close() {
+    func close(at now: Instant) {
         guard !isClosed else { return }
         isClosed = true
         daemon.loop.deregister(descriptor)

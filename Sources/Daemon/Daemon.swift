@@ -51,8 +51,11 @@ public final class Daemon {
     /// Zeros to begin with; for bytes that are on their way from one call to the next.
     let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 65_536, alignment: 64)
     private let logWriter: BackgroundWriter
-    private var control: ControlListener?
-    private var sessions: [ObjectIdentifier: ControlSession] = [:]
+    private var listeners: [ClientListener] = []
+    private var sessions: [ObjectIdentifier: any ClientSession] = [:]
+    /// The processes that use chiTCP's protocol, and their sockets, by number.
+    var messageProcesses: [Int32: MessageProcess] = [:]
+    var messageSockets: [Int: MessageSocket] = [:]
     private var lateErrors: [UInt64: Int32] = [:]
     private var paused: [any EventHandler] = []
     private let wake: StopSignal
@@ -100,13 +103,32 @@ public final class Daemon {
         if let path = configuration.capturePath { links.tap.capture = try CaptureWriter(path: path) }
         if configuration.verbosity.rawValue >= Verbosity.minimal.rawValue { watchSegments() }
         if configuration.usesFrames { try links.listen() }
-        control = try ControlListener(path: configuration.socketPath, daemon: self)
+        try serveClients()
         try loop.register(signal, SignalHandler(descriptor: signal, daemon: self))
     }
 
     deinit {
         close(wake.descriptor)
         scratch.deallocate()
+    }
+
+    /// chiTCP's messages at the socket's path, this project's own records beside it.
+    private func serveClients() throws(SystemError) {
+        let path = configuration.socketPath
+        listeners.append(
+            try ClientListener(SOCK_STREAM, at: path, daemon: self) { [unowned self] descriptor, now in
+                MessageSession(descriptor, daemon: self).map { add($0, at: now) } != nil
+            })
+        do {
+            listeners.append(
+                try ClientListener(SOCK_SEQPACKET, at: path + CHITCP_CONTROL_SUFFIX, daemon: self) {
+                    [unowned self] descriptor, now in
+                    ControlSession(descriptor, daemon: self).map { add($0, at: now) } != nil
+                })
+        } catch {
+            for listener in listeners { listener.close() }
+            throw error
+        }
     }
 
     private static func openLog(_ path: String?) throws(SystemError) -> Int32 {
@@ -160,9 +182,10 @@ public final class Daemon {
     /// Ends in order: no new clients, connections reset so that peers know, files gone.
     private func shutDown() {
         let now = EventLoop.now()
-        log.info("stopping: \(descriptorSockets.count) sockets")
-        control?.close()
-        for session in sessions.values { session.close() }
+        log.info("stopping: \(descriptorSockets.count + messageSockets.count) sockets")
+        for listener in listeners { listener.close() }
+        for process in messageProcesses.values { process.release(aborting: true, at: now) }
+        for session in sessions.values { session.close(at: now) }
         for socket in Array(descriptorSockets.values) { socket.release(aborting: true, at: now) }
         settle(at: now)
         links.close(at: now)
@@ -182,8 +205,12 @@ public final class Daemon {
 
     // MARK: Sessions and sockets
 
-    func add(_ session: ControlSession) { sessions[ObjectIdentifier(session)] = session }
-    func forget(_ session: ControlSession) {
+    private func add(_ session: any ClientSession, at now: Instant) {
+        sessions[ObjectIdentifier(session)] = session
+        session.descriptorReady(.readable, at: now)
+    }
+
+    func forget(_ session: any ClientSession) {
         sessions[ObjectIdentifier(session)] = nil
         resumeAccepting()
     }
@@ -236,6 +263,11 @@ public final class Daemon {
             writer.write(Array("\(line)\n".utf8))
         }
     }
+}
+
+/// A client's connection of either kind.
+protocol ClientSession: EventHandler {
+    func close(at now: Instant)
 }
 
 /// CLOCK_REALTIME in nanoseconds.

@@ -155,6 +155,8 @@ final class DescriptorSocket: EventHandler, SocketOwner {
 
     func socketWritable(_ socket: Socket, at now: Instant) { pumpFromApplication(at: now) }
 
+    func socketResumed(_ socket: Socket, at now: Instant) { pump(at: now) }
+
     func socketClosed(_ socket: Socket, _ error: ConnectionError?, at now: Instant) {
         answerConnect(error?.errno ?? ECONNABORTED)
         if applicationEnd >= 0 {
@@ -188,7 +190,7 @@ final class DescriptorSocket: EventHandler, SocketOwner {
 
     /// Moves what the application wrote into the send buffer, then acts on its end of stream.
     private func pumpFromApplication(at now: Instant) {
-        guard !isClosed, applicationEnd < 0, let socket else { return }
+        guard !isClosed, applicationEnd < 0, let socket, !socket.isStopped else { return }
         guard let connection = socket.connection else {
             if sawHangup { release(aborting: false, at: now) }
             return
@@ -241,7 +243,9 @@ final class DescriptorSocket: EventHandler, SocketOwner {
 
     /// Writes what was received to the application, then the end of the stream or the reset.
     private func pumpToApplication(at now: Instant) {
-        guard !isClosed, let socket, let connection = socket.connection, socket.wasEstablished || failed else { return }
+        guard !isClosed, let socket, let connection = socket.connection, socket.wasEstablished || failed,
+            !socket.isStopped
+        else { return }
         while canWrite {
             var refused: Int32 = 0
             let n = daemon.layer.host.withReceivedBytes(connection, at: now) { bytes in
@@ -321,7 +325,7 @@ final class DescriptorSocket: EventHandler, SocketOwner {
             }
             let new = made.0
             do {
-                guard let accepted = try daemon.layer.accept(socket, owner: new) else {
+                guard let accepted = try daemon.layer.accept(socket, owner: new, at: now) else {
                     new.discardUnused(made.applicationEnd)
                     return
                 }

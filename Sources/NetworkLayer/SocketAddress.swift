@@ -9,8 +9,13 @@ public struct SocketAddress {
     public private(set) var length: socklen_t
 
     /// The address for `endpoint`, IPv4 or IPv6 as it is.
-    public init(_ endpoint: Endpoint) {
-        if endpoint.address.isIPv4 {
+    public init(_ endpoint: Endpoint) { self.init(endpoint, mapped: false) }
+
+    /// The address for `endpoint` as an IPv6 socket sees it: IPv4 as ::ffff:a.b.c.d.
+    public init(mapping endpoint: Endpoint) { self.init(endpoint, mapped: true) }
+
+    private init(_ endpoint: Endpoint, mapped: Bool) {
+        if endpoint.address.isIPv4 && !mapped {
             var a = sockaddr_in()
             a.sin_family = sa_family_t(AF_INET)
             a.sin_port = endpoint.port.bigEndian
@@ -30,6 +35,13 @@ public struct SocketAddress {
             length = socklen_t(MemoryLayout<sockaddr_in6>.size)
             withUnsafeMutableBytes(of: &storage) { $0.storeBytes(of: a, as: sockaddr_in6.self) }
         }
+    }
+
+    /// The address that lies in `bytes` as a struct sockaddr; nil if they are more than any address has.
+    public init?(bytes: UnsafeRawBufferPointer) {
+        guard bytes.count <= MemoryLayout<sockaddr_storage>.size else { return nil }
+        length = socklen_t(bytes.count)
+        withUnsafeMutableBytes(of: &storage) { $0.copyMemory(from: bytes) }
     }
 
     /// An address for a system call to fill.

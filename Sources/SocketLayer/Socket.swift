@@ -14,6 +14,15 @@ public protocol SocketOwner: AnyObject {
     func socketClosed(_ socket: Socket, _ error: ConnectionError?, at now: Instant)
     /// The accept queue has grown.
     func socketHasIncoming(_ socket: Socket, at now: Instant)
+    /// The connection has changed its state; told after `SocketLayer.reportStates` only.
+    func socketStateChanged(_ socket: Socket, to state: State, at now: Instant)
+    /// The socket was stopped at a breakpoint (`isStopped`) and is not any more: calls that waited for that can go on.
+    func socketResumed(_ socket: Socket, at now: Instant)
+}
+
+extension SocketOwner {
+    /// Does nothing.
+    public func socketStateChanged(_ socket: Socket, to state: State, at now: Instant) {}
 }
 
 /// One socket of the daemon.
@@ -45,6 +54,18 @@ public final class Socket {
     public var ownerUID: UInt32 = 0
     /// True once the handshake has completed.
     public internal(set) var wasEstablished = false
+    /// True once the connection has ended.
+    public internal(set) var hasEnded = false
+    /// True once the user has closed the socket. It keeps its number until its connection has ended.
+    public internal(set) var isClosed = false
+    /// Whether its owner hears of changes of state.
+    var reportsStates = false
+    /// Who watches it at breakpoints.
+    var monitor: Monitor?
+    /// What its connection's breakpoints hold back.
+    var conversation: Conversation?
+    /// Who waits for which state.
+    var stateWaits: [StateWait] = []
     /// SO_ERROR: the last error, until it is asked for.
     public var pendingError: Int32 = 0
     /// TCP_NODELAY.
@@ -60,6 +81,12 @@ public final class Socket {
         self.id = id
         self.number = number
         self.isIPv6 = isIPv6
+    }
+
+    /// Takes over what an accepted socket has of its listener.
+    func inherit(from listening: Socket) {
+        noDelay = listening.noDelay
+        linger = listening.linger
     }
 
     /// Its connection, if it has one.
@@ -82,6 +109,9 @@ public final class Socket {
         case .connection(let c): return c.state
         }
     }
+
+    /// True while the connection stands at a breakpoint. Calls on it wait: its owner hears `socketResumed`.
+    public var isStopped: Bool { conversation?.stop != nil }
 
     /// This end's name, if it has one.
     public var localName: Endpoint? {

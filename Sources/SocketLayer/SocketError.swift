@@ -16,6 +16,9 @@ public enum SocketError: Error, Hashable, Sendable {
     case tooManySockets
     case unknownOption
     case socketTypeNotSupported
+    case protocolNotSupported
+    /// A debugger has attached itself to the socket already.
+    case isMonitored
 
     /// The errno of Linux that says it.
     public var errno: Int32 {
@@ -32,6 +35,8 @@ public enum SocketError: Error, Hashable, Sendable {
         case .tooManySockets: return ENFILE
         case .unknownOption: return ENOPROTOOPT
         case .socketTypeNotSupported: return ESOCKTNOSUPPORT
+        case .protocolNotSupported: return EPROTONOSUPPORT
+        case .isMonitored: return EAGAIN
         }
     }
 }

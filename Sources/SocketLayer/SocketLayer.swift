@@ -21,6 +21,8 @@ public final class SocketLayer {
     public weak var links: (any LinkProvider)?
     /// Hears of changes of state, for the log, if set; from then on connections report them.
     public var stateObserver: ((Socket?, _ from: State, _ to: State) -> Void)?
+    var breakpoints = Breakpoints()
+    private var isRunning = false
     private var sockets: [Int: Socket] = [:]
     private var byID: [UInt64: Socket] = [:]
     private var freeNumbers = Heap<Int>()
@@ -38,6 +40,10 @@ public final class SocketLayer {
     public var count: Int { sockets.count }
     /// The socket with this id.
     public func socket(id: UInt64) -> Socket? { byID[id] }
+    /// The socket with this number.
+    public func socket(number: Int) -> Socket? { sockets[number] }
+    /// True if a socket has this number, or once had it.
+    public func hasUsed(number: Int) -> Bool { number >= 0 && number < nextNumber }
     /// The socket with the lowest number from `number` on.
     public func socket(from number: Int) -> Socket? {
         guard number < nextNumber else { return nil }
@@ -63,6 +69,7 @@ public final class SocketLayer {
         }
         let socket = Socket(id: lastID, number: number, isIPv6: isIPv6)
         socket.owner = owner
+        socket.noDelay = host.configuration.connection.noDelay
         sockets[socket.number] = socket
         byID[socket.id] = socket
         return socket
@@ -82,7 +89,7 @@ public final class SocketLayer {
     }
 
     /// listen(2). An unbound socket gets an ephemeral port.
-    public func listen(_ socket: Socket, backlog: Int) throws(SocketError) {
+    public func listen(_ socket: Socket, backlog: Int, at now: Instant) throws(SocketError) {
         switch socket.kind {
         case .listening(let listener): host.setBacklog(backlog, of: listener)
         case .connection: throw .invalidArgument
@@ -94,6 +101,8 @@ public final class SocketLayer {
                 if stateObserver != nil { listener.eventMask = .stateChanges }
                 listener.userData = socket
                 socket.kind = .listening(listener)
+                refreshEventMask(of: socket)
+                endWaits(of: socket, reaching: .listen, at: now)
             } catch { throw .connection(error) }
         }
     }
@@ -102,6 +111,11 @@ public final class SocketLayer {
     public func connect(_ socket: Socket, to remote: Endpoint, at now: Instant) throws(SocketError) {
         switch socket.kind {
         case .listening: throw .isConnected
+        case .connection where socket.hasEnded && !socket.wasEstablished && !socket.isClosed:
+            // An attempt has failed; as on Linux, another one may follow.
+            socket.kind = .idle
+            socket.hasEnded = false
+            socket.pendingError = 0
         case .connection(let c):
             throw c.state == .synSent || c.state == .synReceived ? .alreadyConnecting : .isConnected
         case .idle: break
@@ -124,26 +138,31 @@ public final class SocketLayer {
         do {
             let connection = try host.open(
                 from: socket.bound, localAddress: local, to: remote, configuration: configuration,
-                eventMask: stateObserver == nil ? [] : .stateChanges, at: now)
+                eventMask: eventMask(for: socket), at: now)
             connection.userData = socket
             socket.kind = .connection(connection)
+            if socket.monitor != nil { converse(socket, connection.tuple) }
         } catch { throw .connection(error) }
     }
 
     /// accept(2): the next connection of a listening socket as a socket of its own, or nil.
-    public func accept(_ socket: Socket, owner: (any SocketOwner)?) throws(SocketError) -> Socket? {
+    public func accept(_ socket: Socket, owner: (any SocketOwner)?, at now: Instant) throws(SocketError) -> Socket? {
         guard let listener = socket.listener else { throw .invalidArgument }
         guard listener.acceptQueueCount > listener.handedOver else { return nil }
+        if let announced = listener.nextToAccept?.userData as? Socket {
+            _ = host.accept(listener)
+            announced.owner = owner
+            return announced
+        }
         let new = try create(isIPv6: socket.isIPv6, owner: owner)
         guard let connection = host.accept(listener) else {
-            release(new)
+            release(new, at: now)
             return nil
         }
         connection.userData = new
         new.kind = .connection(connection)
         new.wasEstablished = true
-        new.noDelay = socket.noDelay
-        new.linger = socket.linger
+        new.inherit(from: socket)
         return new
     }
 
@@ -154,28 +173,41 @@ public final class SocketLayer {
         if sending { host.shutdownSending(connection, at: now) }
     }
 
-    /// close(2): the socket is gone; its connection ends in its own time, or at once if `aborting`.
+    /// close(2): the user is done with the socket; its connection ends in its own time, or at once if `aborting`. At a
+    /// breakpoint that waits. The number is free when the connection has ended.
     public func close(_ socket: Socket, aborting: Bool, at now: Instant) {
+        socket.isClosed = true
+        if let conversation = socket.conversation, conversation.stop != nil {
+            conversation.closing = aborting || conversation.closing ?? false
+            return
+        }
         switch socket.kind {
-        case .idle: break
-        case .listening(let listener): host.close(listener, at: now)
-        case .connection(let connection):
-            connection.userData = nil
+        case .connection(let connection) where !socket.hasEnded:
+            if let bound = socket.bound { host.releasePort(bound) }
+            socket.bound = nil
             if aborting || socket.linger == 0 {
                 host.abort(connection, at: now)
             } else {
                 host.close(connection, at: now)
             }
+            return
+        case .listening(let listener):
+            forgetAnnounced(by: socket, at: now)
+            host.close(listener, at: now)
+        case .idle, .connection: break
         }
-        release(socket)
+        unwatch(socket, at: now)
+        release(socket, at: now)
     }
 
-    private func release(_ socket: Socket) {
+    func release(_ socket: Socket, at now: Instant) {
         if let bound = socket.bound { host.releasePort(bound) }
         socket.bound = nil
+        endConversation(of: socket)
         guard sockets.removeValue(forKey: socket.number) != nil else { return }
         byID[socket.id] = nil
         freeNumbers.insert(socket.number)
+        endWaits(ofReleased: socket, at: now)
     }
 
     /// TCP_NODELAY.
@@ -188,12 +220,23 @@ public final class SocketLayer {
 
     /// Takes all outputs of the host: segments to the links, events to the sockets' owners.
     public func run(at now: Instant) {
+        // A call from within: the outer one takes what has come about.
+        guard !isRunning else { return }
+        isRunning = true
+        defer { isRunning = false }
+        repeat { takeOutputs(at: now) } while !breakpoints.ready.isEmpty && advanceConversation(at: now)
+    }
+
+    private func takeOutputs(at now: Instant) {
         while let output = host.poll(at: now) {
             switch output {
             case .transmit(let transmission, let tuple, let link):
-                links?.transmit(transmission, tuple, on: link, at: now)
+                if breakpoints.conversations.isEmpty || !stopsAt(transmission, tuple, on: link, at: now) {
+                    links?.transmit(transmission, tuple, on: link, at: now)
+                }
             case .linkWanted(let addresses, let fresh):
                 links?.want(addresses, fresh: fresh, at: now)
+            case .pending(let pending): announce(pending, at: now)
             case .incoming(let listener):
                 if let socket = listener.userData as? Socket { socket.owner?.socketHasIncoming(socket, at: now) }
             case .event(let connection, let event):
@@ -204,20 +247,37 @@ public final class SocketLayer {
 
     private func dispatch(_ event: ConnectionEvent, of connection: Connection, at now: Instant) {
         let socket = connection.userData as? Socket
-        if case .stateChanged(let from, let to, _) = event { stateObserver?(socket, from, to) }
-        guard let socket, let owner = socket.owner else { return }
+        if case .stateChanged(let from, let to, _) = event {
+            stateObserver?(socket, from, to)
+            if let socket, stopsAt(event, of: connection, socket, at: now) { return }
+        }
+        follow(event, of: connection, at: now)
+    }
+
+    /// What an event means for the socket and its owner; past any breakpoint.
+    func follow(_ event: ConnectionEvent, of connection: Connection, at now: Instant) {
+        guard let socket = connection.userData as? Socket else { return }
+        let owner = socket.owner
         switch event {
-        case .stateChanged, .urgent: break
+        case .stateChanged(_, let state, _):
+            if socket.reportsStates { owner?.socketStateChanged(socket, to: state, at: now) }
+            endWaits(of: socket, reaching: state, at: now)
+        case .urgent: break
         case .established:
             if !socket.wasEstablished {
                 socket.wasEstablished = true
-                owner.socketEstablished(socket, at: now)
+                if !socket.isClosed { owner?.socketEstablished(socket, at: now) }
             }
-        case .readable, .peerClosed: owner.socketReadable(socket, at: now)
-        case .writable: owner.socketWritable(socket, at: now)
+        case .readable, .peerClosed: if !socket.isClosed { owner?.socketReadable(socket, at: now) }
+        case .writable: if !socket.isClosed { owner?.socketWritable(socket, at: now) }
         case .closed(let error):
             if let error { socket.pendingError = error.errno }
-            owner.socketClosed(socket, error, at: now)
+            socket.hasEnded = true
+            unwatch(socket, at: now)
+            endConversation(of: socket)
+            owner?.socketClosed(socket, error, at: now)
+            // Nobody holds the socket: closed by its user, or never accepted.
+            if socket.isClosed || (owner == nil && !connection.isAwaitingAccept) { release(socket, at: now) }
         }
     }
 }
@@ -227,9 +287,13 @@ extension SocketLayer: SegmentReceiver {
     public func segmentArrived(
         _ header: SegmentHeader, payload: UnsafeRawBufferPointer, tuple: FourTuple, on link: LinkID, at now: Instant
     ) {
-        host.handle(header, payload: payload, tuple: tuple, on: link, at: now)
+        if !breakpoints.conversations.isEmpty, let conversation = breakpoints.conversations[tuple] {
+            arrive(header, payload: payload, for: conversation, on: link, at: now)
+        } else {
+            host.handle(header, payload: payload, tuple: tuple, on: link, at: now)
+        }
         // Whoever watches sees each segment's consequences before the next segment; otherwise batches are cheaper.
-        if stateObserver != nil { run(at: now) }
+        if stateObserver != nil || !breakpoints.queues.isEmpty { run(at: now) }
     }
 
     /// Tells the host of an ICMP error.

@@ -85,6 +85,7 @@ final class DrillHost {
             switch output {
             case .event(_, let event): if let seen = DrillEvent(event) { events.append(seen) }
             case .incoming: note("a connection waits to be accepted")
+            case .pending(let pending): _ = host.open(pending, userData: nil, eventMask: [], at: now)
             case .linkWanted: addLink()
             case .transmit(let transmission, _, _): take(transmission)
             }

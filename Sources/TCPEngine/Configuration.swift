@@ -26,6 +26,10 @@ public struct ConnectionConfiguration: Sendable {
     public var synAckRetries = 5
     /// Retransmissions of data or FIN before giving up (tcp_retries2).
     public var dataRetries = 15
+    /// Upper limit of the MSS that is announced and of what is sent in a segment; the link and the peer may lower it.
+    public var maximumSegmentSize = 65_535
+    /// Whether the SYN carries the MSS option (RFC 9293 3.7.1); without it a peer sends 536 bytes at most.
+    public var announcesMSS = true
     /// Whether the window scale option is offered (RFC 7323 2).
     public var windowScaling = true
     /// Whether the timestamps option is offered (RFC 7323 3).
@@ -57,6 +61,7 @@ public struct ConnectionConfiguration: Sendable {
         var c = self
         c.sendBufferSize = min(max(c.sendBufferSize, 1), Self.maximumBufferSize)
         c.receiveBufferSize = min(max(c.receiveBufferSize, 1), Self.maximumBufferSize)
+        c.maximumSegmentSize = min(max(c.maximumSegmentSize, 1), 65_535)
         c.minimumRTO = max(c.minimumRTO, .milliseconds(1))
         c.maximumRTO = max(c.maximumRTO, c.minimumRTO)
         c.initialRTO = min(max(c.initialRTO, c.minimumRTO), c.maximumRTO)

@@ -98,6 +98,10 @@ public final class Connection: TurnTaking {
     @exclusivity(unchecked) var scheduledDeadline: Int64 = .max
     @exclusivity(unchecked) var isDetached = false
     @exclusivity(unchecked) weak var listener: Listener?
+    /// Made at the SYN for `listener`, and not established yet.
+    @exclusivity(unchecked) var isOpening = false
+    /// A debugger holds it: it is not polled, not timed, and its owner does not feed it.
+    @exclusivity(unchecked) var isFrozen = false
     @exclusivity(unchecked) var polledBytes = 0
 
     @exclusivity(unchecked) var nextInTurn: Unmanaged<Connection>?
@@ -140,7 +144,7 @@ public final class Connection: TurnTaking {
         let previous = state
         tcb.state = next
         if watched.contains(.stateChanges) {
-            emit(.stateChanged(from: previous, to: next, snapshot: ControlBlockSnapshot(self)))
+            emit(.stateChanged(from: previous, to: next, snapshot: watched.contains(.snapshots) ? snapshot : nil))
         }
     }
 
@@ -185,6 +189,8 @@ public final class Connection: TurnTaking {
     public var sendSpace: Int {
         state.maySend && !finQueued ? max(0, configuration.sendBufferSize - sendBuffer.count) : 0
     }
+    /// True while the connection waits in its listener's accept queue.
+    public var isAwaitingAccept: Bool { listener != nil && !isOpening }
     /// Bytes in the send buffer, unacknowledged or unsent.
     public var sendQueued: Int { sendBuffer.count }
 

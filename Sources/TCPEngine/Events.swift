@@ -27,8 +27,9 @@ public enum ConnectionError: Error, Hashable, Sendable {
 
 /// What happened to a connection.
 public enum ConnectionEvent: Sendable {
-    /// The state changed. Emitted only if the connection's event mask asks for it; the snapshot is as of that instant.
-    case stateChanged(from: State, to: State, snapshot: ControlBlockSnapshot)
+    /// The state changed. Emitted only if the connection's event mask asks for it; so is the snapshot, which is as of that
+    /// instant.
+    case stateChanged(from: State, to: State, snapshot: ControlBlockSnapshot?)
     /// The connection is synchronised: data flows.
     case established
     /// In-order bytes have arrived.
@@ -43,7 +44,7 @@ public enum ConnectionEvent: Sendable {
     case closed(ConnectionError?)
 }
 
-/// Which optional events a connection emits.
+/// What of a connection's outputs is optional.
 public struct EventMask: OptionSet, Sendable {
     /// The bits.
     public let rawValue: UInt8
@@ -51,6 +52,10 @@ public struct EventMask: OptionSet, Sendable {
     public init(rawValue: UInt8) { self.rawValue = rawValue }
     /// `ConnectionEvent.stateChanged`.
     public static let stateChanges = EventMask(rawValue: 1)
+    /// The control block and the buffers with each change of state.
+    public static let snapshots = EventMask(rawValue: 2)
+    /// Each segment as an output of its own, never several in one transmission.
+    public static let singleSegments = EventMask(rawValue: 4)
 }
 
 /// One output of a single connection, in the order in which they came about.
@@ -63,6 +68,8 @@ public enum ConnectionOutput: Sendable {
 public enum Output {
     /// Something happened to a connection.
     case event(Connection, ConnectionEvent)
+    /// A SYN has come for a listener that announces its connections; answer with `open` or `forget`.
+    case pending(PendingOpen)
     /// A connection has joined the listener's accept queue.
     case incoming(Listener)
     /// Segments to be sent over a link.

@@ -135,6 +135,7 @@ public final class SimulatedNetwork {
         switch output {
         case .event(let connection, let event): onEvent(index, connection, event)
         case .incoming(let listener): onIncoming(index, listener)
+        case .pending(let pending): _ = host.open(pending, userData: nil, eventMask: [], at: now)
         case .linkWanted(let addresses, _):
             guard let peer = nodes.firstIndex(where: { $0.address == addresses.remote }) else {
                 host.linkFailed(addresses, .unreachable, at: now)

@@ -3,6 +3,7 @@ import Chisocket
 import Daemon
 import Glibc
 import NetworkLayer
+import Synchronization
 import TCPSegments
 import Testing
 
@@ -35,6 +36,15 @@ final class TemporaryFolder {
         rmdir(path)
     }
 }
+
+/// Three bytes of a loopback address, "127.x.y", that no other test of this process has; x differs between processes.
+func freshNet() -> String {
+    let number = netCounter.add(1, ordering: .relaxed).newValue
+    precondition(number < 256, "a test process has 255 nets of its own")
+    return "127.\(128 + getpid() % 127).\(number)"
+}
+
+private let netCounter = Atomic<Int>(0)
 
 /// A daemon that turns on its own thread until `stop`, or until it goes.
 final class TestDaemon {

@@ -50,7 +50,7 @@ import Testing
                     if header.controlBits.contains(.syn) { iss[tuple.remote.port] = header.sequenceNumber }
                     out.append((tuple.remote.port, header))
                 case .incoming: incoming += 1
-                case .event, .linkWanted: break
+                case .event, .pending, .linkWanted: break
                 }
             }
             return out

@@ -70,6 +70,7 @@ final class OneHost {
             switch output {
             case .event(_, let event): events.append("\(event)")
             case .incoming(let listener): connection = host.accept(listener) ?? connection
+            case .pending(let pending): _ = host.open(pending, userData: nil, eventMask: [], at: now)
             case .linkWanted: break
             case .transmit(let transmission, _, _):
                 for i in 0..<transmission.segmentCount {

@@ -80,6 +80,8 @@ final class TwoHosts {
             onEvent(connection, event)
         case .incoming(let listener):
             onIncoming(listener)
+        case .pending(let pending):
+            _ = host.open(pending, userData: nil, eventMask: [], at: now)
         case .linkWanted(let addresses, _):
             host.addLink(LinkID(1), properties, for: addresses, at: now)
         case .transmit(let transmission, let tuple, _):

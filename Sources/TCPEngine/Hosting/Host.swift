@@ -145,7 +145,12 @@ public final class Host {
         guard !listener.isClosed else { return }
         listener.isClosed = true
         listeners[listener.local] = nil
-        while let connection = listener.acceptQueue.popFirst() { abort(connection, at: now) }
+        for connection in listener.opening + Array(listener.acceptQueue) {
+            leaveOpening(connection)
+            connection.listener = nil
+            abort(connection, at: now)
+        }
+        listener.acceptQueue = Deque()
     }
 
     /// Reserves a local endpoint for a socket (bind). Port 0 chooses one. `reuse` permits a port that old connections

@@ -50,6 +50,8 @@ extension Host {
             case (.refused, .synSent): connection.finish(.refused)
             case (.unreachable, .synSent): connection.finish(.unreachable)
             default:
+                // A frozen one asks again when it thaws.
+                if connection.isFrozen { continue }
                 while connection.nextTransmission(at: now) != nil {}
             }
             settle(connection, at: now)
@@ -58,7 +60,7 @@ extension Host {
 
     /// Something about the connection changed: see to its events, its turn on the link, and its deadline.
     func touch(_ connection: Connection, at now: Instant) {
-        guard !connection.isDetached else { return }
+        guard !connection.isDetached, !connection.isFrozen else { return }
         if connection.hasEvents, !connection.isQueuedForEvents {
             connection.isQueuedForEvents = true
             connectionsWithEvents.append(connection)
@@ -103,7 +105,10 @@ extension Host {
         if !departed.isEmpty { departed.removeAll() }
         if let notice = notices.popFirst() { return notice }
         while let connection = connectionsWithEvents.first {
-            if let event = connection.nextEvent() { return .event(connection, event) }
+            if !connection.isFrozen, let event = connection.nextEvent() {
+                if connection.isOpening, case .established = event { joinAcceptQueue(connection) }
+                return .event(connection, event)
+            }
             connectionsWithEvents.removeFirst()
             connection.isQueuedForEvents = false
             if !connection.isQueuedForLink { settle(connection, at: now) }
@@ -142,7 +147,9 @@ extension Host {
     private func takeTurn(
         _ connection: Connection, on link: HostLink, at now: Instant, into transmission: inout Transmission
     ) -> Turn {
-        if connection.linkID == link.id, connection.nextTransmission(at: now, into: &transmission) {
+        if connection.linkID == link.id, !connection.isFrozen,
+            connection.nextTransmission(at: now, into: &transmission)
+        {
             connection.polledBytes += transmission.payload.count + 64
             if connection.isSilent {
                 // An ACK was all it had to say: to ask again would be half of what an ACK costs.
@@ -158,6 +165,7 @@ extension Host {
             return .transmits(connection.tuple, link.id)
         }
         leaveTurn(connection, on: link)
+        if connection.isFrozen { return .ended }
         if connection.linkID != link.id {
             touch(connection, at: now)
         } else if connection.hasEvents {
@@ -180,7 +188,7 @@ extension Host {
 
     /// Nothing is left to do for the connection now: arm its deadline, or let it go if it has ended.
     func settle(_ connection: Connection, at now: Instant) {
-        guard !connection.isDetached else { return }
+        guard !connection.isDetached, !connection.isFrozen else { return }
         precondition(!connection.isQueuedForLink, "a connection settles before its turn is over")
         if connection.hasEvents {
             touch(connection, at: now)
@@ -189,7 +197,11 @@ extension Host {
         switch connection.state {
         case .closed:
             detach(connection)
-            table.remove(connection.tuple)
+            leaveOpening(connection)
+            // A new connection may have taken the place of one in TIME-WAIT.
+            if case .connection(let current) = table[connection.tuple], current === connection {
+                table.remove(connection.tuple)
+            }
         case .timeWait where connection.watched.isEmpty:
             // RFC 9293 3.6.1 asks for the state, not for the buffers: a record replaces the connection.
             detach(connection)
@@ -228,7 +240,7 @@ extension Host {
             switch target {
             case .connection(let connection):
                 if connection.scheduledDeadline == at { connection.scheduledDeadline = .max }
-                guard !connection.isDetached else { continue }
+                guard !connection.isDetached, !connection.isFrozen else { continue }
                 connection.handleTimeout(at: now)
                 touch(connection, at: now)
             case .halfOpen(let halfOpen):

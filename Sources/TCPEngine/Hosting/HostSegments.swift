@@ -9,6 +9,7 @@ extension Host {
         // A connection that leaves the table meanwhile stays in `departed` until the next poll.
         let isDone = table.connection(tuple)?._withUnsafeGuaranteedRef { connection in
             guard connection.linkID == linkID else { return false }
+            if connection.isOpening, defersAccept(connection, header) { return true }
             if header.controlBits.contains(.syn), let link = links[linkID],
                 reopens(connection, header, payload: payload, link: link, at: now)
             {
@@ -22,6 +23,7 @@ extension Host {
         guard let link = links[linkID] else { return }
         switch table[tuple] {
         case .connection(let connection):
+            if connection.isOpening, defersAccept(connection, header) { return }
             // What belongs together goes out where it came in.
             move(connection, to: link)
             if header.controlBits.contains(.syn),
@@ -87,6 +89,10 @@ extension Host {
             iss: initialSequenceNumber(for: tuple, after: previous, at: now),
             timestampOffset: secrets.timestampOffset(for: tuple), syn: header,
             text: earlyText(header, payload, for: listener), previous: previous, at: now)
+        if listener.announcesConnections {
+            announce(halfOpen)
+            return
+        }
         listener.halfOpenCount += 1
         table.set(.halfOpen(halfOpen))
         deadlines.add(.halfOpen(halfOpen), at: halfOpen.deadline.nanoseconds)

@@ -46,8 +46,10 @@ final class HalfOpen {
             sourcePort: tuple.local.port, destinationPort: tuple.remote.port, sequenceNumber: iss,
             acknowledgmentNumber: irs + 1, controlBits: [.syn, .ack],
             window: WindowField(UInt16(min(listener.configuration.receiveBufferSize, 65_535))))
-        header.options.maximumSegmentSize = UInt16(
-            clamping: Connection.announcedMSS(link, listener.configuration))
+        if listener.configuration.announcesMSS {
+            header.options.maximumSegmentSize = UInt16(
+                clamping: Connection.announcedMSS(link, listener.configuration))
+        }
         // RFC 7323 2.2: only if the SYN had it.
         if offer.windowScale != nil, listener.configuration.windowScaling {
             header.options.windowScale = listener.configuration.windowScale.shift
@@ -101,14 +103,20 @@ public final class Listener {
     public var handedOver = 0
     /// Which optional events its connections emit.
     public var eventMask: EventMask = []
+    /// True if its owner wants to hear of each SYN before there is a connection (`Output.pending`).
+    public var announcesConnections = false
     /// For whoever owns the listener.
     public var userData: AnyObject?
 
     let shared: SharedConfiguration
     var configuration: ConnectionConfiguration { shared.values }
     var acceptQueue = Deque<Connection>()
+    /// Connections made at the SYN that are not established yet.
+    var opening: [Connection] = []
+    /// Half-open connections: records, announced ones, and those of `opening`.
     var halfOpenCount = 0
-    var isClosed = false
+    /// True once it was closed.
+    public internal(set) var isClosed = false
 
     init(local: Endpoint, backlog: Int, configuration: SharedConfiguration) {
         self.local = local
@@ -116,6 +124,8 @@ public final class Listener {
         shared = configuration
     }
 
+    /// The connection that `Host.accept` would take.
+    public var nextToAccept: Connection? { acceptQueue.first }
     /// Connections that wait to be accepted.
     public var acceptQueueCount: Int { acceptQueue.count + handedOver }
 

@@ -57,8 +57,9 @@ extension Connection {
     public var info: ConnectionInfo {
         ConnectionInfo(
             state: state, iss: tcb.send.iss, irs: tcb.receive.irs, sndUna: tcb.send.una.wrapped(from: tcb.send.iss),
-            sndNxt: tcb.send.nxt.wrapped(from: tcb.send.iss), rcvNxt: tcb.receive.nxt.wrapped(from: tcb.receive.irs),
-            sndWnd: tcb.send.wnd, rcvWnd: UInt32(clamping: tcb.receive.wnd), maximumSegmentSize: tcb.sendMSS,
+            sndNxt: reportedSendNext.wrapped(from: tcb.send.iss),
+            rcvNxt: tcb.receive.nxt.wrapped(from: tcb.receive.irs),
+            sndWnd: tcb.send.wnd, rcvWnd: UInt32(clamping: reportedReceiveWindow), maximumSegmentSize: tcb.sendMSS,
             congestionControl: congestion.name, congestionWindow: congestion.window,
             slowStartThreshold: congestion.slowStartThreshold, inFlight: inFlight, smoothedRTT: roundTrip.smoothed,
             rttVariation: roundTrip.variation, retransmissionTimeout: roundTrip.timeout, sendQueued: sendBuffer.count,
@@ -70,18 +71,34 @@ extension Connection {
             usesTimestamps: timestamps.isOn, usesSelectiveAcks: selectiveAcks, usesWindowScaling: scalesWindows,
             holdReason: holdReason)
     }
+
+    /// RFC 9293 3.10.1 and 3.10.7.2: SND.NXT is ISS + 1 as soon as SYN-SENT or SYN-RECEIVED is entered. Here it moves when
+    /// the SYN is polled, a moment later.
+    private var reportedSendNext: StreamOffset {
+        state == .synSent || state == .synReceived ? max(tcb.send.nxt, StreamOffset(1)) : tcb.send.nxt
+    }
+
+    /// Before the peer's SYN there is no edge yet: what the SYN announces.
+    private var reportedReceiveWindow: Int {
+        state == .synSent ? min(configuration.receiveBufferSize, 65_535) : tcb.receive.wnd
+    }
+
+    /// The control block and the buffers as of now.
+    public var snapshot: ControlBlockSnapshot { ControlBlockSnapshot(self) }
 }
 
 /// The control block as of one instant, with the buffers' contents: what a debugger sees at an event.
 public final class ControlBlockSnapshot: Sendable {
     /// Variables and counters.
     public let info: ConnectionInfo
-    /// The bytes in the send buffer from SND.UNA on, and the unread received ones.
+    /// The bytes in the send buffer from SND.UNA on, and the unread received ones; `bufferLimit` of each at most.
     public let sendBuffer, receiveBuffer: [UInt8]
+    /// How many bytes of a buffer a snapshot holds.
+    public static let bufferLimit = 508 * 1024
 
     init(_ connection: Connection) {
         info = connection.info
-        var bytes = [UInt8](repeating: 0, count: connection.sendBuffer.count)
+        var bytes = [UInt8](repeating: 0, count: min(connection.sendBuffer.count, Self.bufferLimit))
         if !bytes.isEmpty {
             var payload = Payload()
             connection.sendBuffer.addPayload(from: connection.sendBuffer.start, count: bytes.count, to: &payload)
@@ -91,6 +108,6 @@ public final class ControlBlockSnapshot: Sendable {
             }
         }
         sendBuffer = bytes
-        receiveBuffer = connection.receiveBuffer.copyAll()
+        receiveBuffer = connection.receiveBuffer.copy(limit: Self.bufferLimit)
     }
 }

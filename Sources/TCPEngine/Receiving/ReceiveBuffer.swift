@@ -98,11 +98,15 @@ struct ReceiveBuffer {
         }
     }
 
-    /// Copies all bytes without consuming them, for snapshots.
-    func copyAll() -> [UInt8] {
-        var copy = self
-        copy.record()
-        return (0..<copy.ranges.count).flatMap { Array(copy.ranges[$0].bytes) }
+    /// Copies the first bytes, at most `limit`, without consuming them, for snapshots.
+    func copy(limit: Int) -> [UInt8] {
+        var recorded = self
+        recorded.record()
+        var copy: [UInt8] = []
+        for index in 0..<recorded.ranges.count where copy.count < limit {
+            copy.append(contentsOf: recorded.ranges[index].bytes.prefix(limit - copy.count))
+        }
+        return copy
     }
 
     mutating func discardAll() {

@@ -49,7 +49,7 @@ extension Connection {
     private func synTransmission(at now: Instant, into out: inout Transmission) -> Bool {
         synPending = false
         var header = blankHeader(.syn, at: .zero)
-        header.options.maximumSegmentSize = UInt16(clamping: tcb.receiveMSS)
+        if configuration.announcesMSS { header.options.maximumSegmentSize = UInt16(clamping: tcb.receiveMSS) }
         if state == .synSent {
             if configuration.windowScaling { header.options.windowScale = configuration.windowScale.shift }
             if configuration.timestamps {
@@ -127,7 +127,7 @@ extension Connection {
             SendDecision.Situation(
                 unsent: unsent, usableWindow: tcb.send.windowEdge - tcb.send.nxt,
                 maximumWindow: Int(tcb.send.maximumWindow), congestionRoom: room, inFlight: flight,
-                segmentSize: segmentSize, batchLimit: Self.batchLimit,
+                segmentSize: segmentSize, batchLimit: watched.contains(.singleSegments) ? 0 : Self.batchLimit,
                 sendsSmallSegments: noDelay || finQueued,
                 smallSegmentOutstanding: smallSegmentEnd > tcb.send.una))
         switch decision {

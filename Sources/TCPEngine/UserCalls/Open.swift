@@ -8,22 +8,27 @@ extension Connection {
         transition(to: .synSent)
     }
 
-    /// Takes over the numbers of a half-open record: the SYN-ACK has been sent, its ACK is about to be handled.
-    func openPassively(_ halfOpen: HalfOpen, link properties: LinkProperties, at now: Instant) {
+    /// Takes over the numbers of a half-open record. Usually its SYN-ACK has been sent and the ACK of that is about to be
+    /// handled; else the SYN-ACK leaves with the next poll.
+    func openPassively(
+        _ halfOpen: HalfOpen, synAckWasSent: Bool = true, link properties: LinkProperties, at now: Instant
+    ) {
         isPassive = true
         adopt(properties)
         tcb.receive.irs = halfOpen.irs
         tcb.receive.nxt = StreamOffset(1)
         tcb.receive.edge = StreamOffset(1) + min(configuration.receiveBufferSize, 65_535)
-        tcb.send.nxt = StreamOffset(1)
+        if synAckWasSent { tcb.send.nxt = StreamOffset(1) } else { synPending = true }
         negotiate(halfOpen.offer, at: halfOpen.sentAt)
         lastReceived = now
         progressAt = now
         updateSendWindow(halfOpen.peerWindow.scaled(by: .none).bytes)
         handshakeRetransmitted = halfOpen.retransmissions > 0
         // RFC 6298 3: the SYN-ACK gives a sample only if it was sent once.
-        if !handshakeRetransmitted { retransmissionQueue.sent(upTo: StreamOffset(1), at: halfOpen.sentAt) }
-        statistics.segmentsSent += UInt64(1 + halfOpen.retransmissions)
+        if !handshakeRetransmitted, synAckWasSent {
+            retransmissionQueue.sent(upTo: StreamOffset(1), at: halfOpen.sentAt)
+        }
+        if synAckWasSent { statistics.segmentsSent += UInt64(1 + halfOpen.retransmissions) }
         statistics.segmentsReceived += 1
         timestamps.lastAckSent = tcb.receive.nxt
         transition(to: .synReceived)
@@ -37,13 +42,13 @@ extension Connection {
     /// What the link allows decides the MSS to announce; the receive buffer holds at least four such segments.
     func adopt(_ properties: LinkProperties) {
         maximumSegmentLifetime = properties.maximumSegmentLifetime
-        tcb.linkMSS = Int(properties.maximumSegmentSize)
+        tcb.linkMSS = min(Int(properties.maximumSegmentSize), configuration.maximumSegmentSize)
         tcb.receiveMSS = Self.announcedMSS(properties, configuration)
     }
 
     static func announcedMSS(_ properties: LinkProperties, _ configuration: ConnectionConfiguration) -> Int {
         let quarter = max(configuration.receiveBufferSize / 4, min(536, configuration.receiveBufferSize))
-        return max(1, min(Int(properties.maximumSegmentSize), quarter))
+        return max(1, min(Int(properties.maximumSegmentSize), configuration.maximumSegmentSize, quarter))
     }
 
     /// The peer's SYN has come: fix segment size, window scaling, timestamps and selective acknowledgments.

@@ -1,30 +1,33 @@
-// The UNIX socket at which clients find the daemon, and the rule about files that lie there already.
+// The UNIX sockets at which clients find the daemon, and the rule about files that lie there already.
 import CLinux
-import ControlRecords
 import Glibc
 import NetworkLayer
 import TCPSegments
 
-/// Listens for control connections.
-final class ControlListener: EventHandler {
+/// Listens for connections of clients.
+final class ClientListener: EventHandler {
     private let descriptor: Int32
     private let path: String
     private unowned let daemon: Daemon
+    private let welcome: (_ descriptor: Int32, Instant) -> Bool
 
-    /// A stale socket file is replaced; one with a live daemon behind it is not.
-    init(path base: String, daemon: Daemon) throws(SystemError) {
-        let path = base + CHITCP_CONTROL_SUFFIX
+    /// A stale socket file is replaced; one with a live daemon behind it is not. `welcome` takes over each connection, or
+    /// returns false.
+    init(
+        _ type: __socket_type, at path: String, daemon: Daemon, welcome: @escaping (Int32, Instant) -> Bool
+    ) throws(SystemError) {
         self.path = path
         self.daemon = daemon
-        let attempt = "cannot serve applications at \(base)"
+        self.welcome = welcome
+        let attempt = "cannot serve applications at \(path)"
         guard var address = Self.address(path) else {
             throw SystemError(attempt, errno: ENAMETOOLONG, advice: "choose a path below 100 characters with -s")
         }
-        let fd = Self.makeSocket()
+        let fd = Self.makeSocket(type)
         guard fd >= 0 else { throw SystemError(attempt) }
         let bound = Self.withPointer(&address) { bind(fd, $0, $1) }
         if bound < 0, errno == EADDRINUSE {
-            guard !Self.isAlive(&address) else {
+            guard !Self.isAlive(&address, type) else {
                 Glibc.close(fd)
                 throw SystemError(
                     attempt, errno: EADDRINUSE,
@@ -51,9 +54,8 @@ final class ControlListener: EventHandler {
         try daemon.loop.register(fd, self)
     }
 
-    private static func makeSocket() -> Int32 {
-        socket(
-            AF_UNIX, Int32(SOCK_SEQPACKET.rawValue) | Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
+    private static func makeSocket(_ type: __socket_type) -> Int32 {
+        socket(AF_UNIX, Int32(type.rawValue) | Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
     }
 
     private static func address(_ path: String) -> sockaddr_un? {
@@ -73,8 +75,8 @@ final class ControlListener: EventHandler {
         }
     }
 
-    private static func isAlive(_ address: inout sockaddr_un) -> Bool {
-        let probe = makeSocket()
+    private static func isAlive(_ address: inout sockaddr_un, _ type: __socket_type) -> Bool {
+        let probe = makeSocket(type)
         guard probe >= 0 else { return true }
         defer { Glibc.close(probe) }
         return withPointer(&address) { connect(probe, $0, $1) } == 0 || errno != ECONNREFUSED
@@ -92,11 +94,7 @@ final class ControlListener: EventHandler {
                 }
                 return
             }
-            if let session = ControlSession(fd, daemon: daemon) {
-                daemon.add(session)
-            } else {
-                Glibc.close(fd)
-            }
+            if !welcome(fd, now) { Glibc.close(fd) }
         }
     }
 
