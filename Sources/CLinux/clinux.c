@@ -13,6 +13,7 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/timerfd.h>
+#include <sys/xattr.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -125,3 +126,6 @@ int clinux_set_affinity(pid_t pid, const uint64_t mask[16])
 int clinux_signal_at_parents_end(int signal) { return prctl(PR_SET_PDEATHSIG, signal); }
 
 size_t clinux_allocation_size(const void *p) { return malloc_usable_size((void *) p); }
+
+/* 1 if the file gives capabilities to whoever runs it. */
+int clinux_has_capabilities(const char *path) { return getxattr(path, "security.capability", NULL, 0) > 0; }

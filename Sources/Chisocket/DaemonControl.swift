@@ -4,6 +4,11 @@ import Glibc
 
 /// Inquiries to a daemon that concern no socket of this process.
 public enum DaemonControl {
+    /// Returns if the daemon answers this user; otherwise the error says what to do.
+    public static func check(_ daemon: DaemonPath = .standard) throws(ChisocketError) {
+        _ = try ThreadConnections.connection(to: daemon)
+    }
+
     /// Every socket of the daemon, by its number.
     public static func sockets(of daemon: DaemonPath = .standard) throws(ChisocketError) -> [SocketStatus] {
         var list: [SocketStatus] = []

@@ -54,6 +54,13 @@ final class Belongings: Sendable {
 
     /// Starts this program with `arguments` and additional environment; its standard error goes to the file `errors` if given.
     func startSelf(_ arguments: [String], environment: [String: String], errors: String? = nil) throws -> pid_t {
+        try start("/proc/self/exe", ["chitcp"] + arguments, environment: environment, errors: errors)
+    }
+
+    /// Starts the program at `path` with `argv` and additional environment.
+    func start(
+        _ path: String, _ argv: [String], environment: [String: String], errors: String? = nil
+    ) throws -> pid_t {
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)
         defer { posix_spawnattr_destroy(&attributes) }
@@ -77,15 +84,17 @@ final class Belongings: Sendable {
             entry += 1
         }
         variables += environment.map { "\($0.key)=\($0.value)" } + ["\(parentVariable)=\(getpid())"]
-        let argv = (["chitcp"] + arguments).map { strdup($0) } + [nil]
+        let words = argv.map { strdup($0) } + [nil]
         let envp = variables.map { strdup($0) } + [nil]
-        defer { for pointer in argv + envp { free(pointer) } }
+        defer { for pointer in words + envp { free(pointer) } }
 
         // Under the lock, so that a signal finds either no child or one it knows.
         return try state.withLock { state in
             var pid: pid_t = 0
-            let code = posix_spawn(&pid, "/proc/self/exe", &actions, &attributes, argv, envp)
-            guard code == 0 else { throw CommandError("cannot start chitcp \(arguments.first ?? "")", errno: code) }
+            let code = posix_spawn(&pid, path, &actions, &attributes, words, envp)
+            guard code == 0 else {
+                throw CommandError("cannot start \(argv.prefix(2).joined(separator: " "))", errno: code)
+            }
             state.children.append(pid)
             return pid
         }

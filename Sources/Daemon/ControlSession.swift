@@ -196,6 +196,7 @@ final class ControlSession: EventHandler {
                 $0.remote = controlAddress(socket.wasEstablished ? socket.remoteName : nil)
                 $0.argument.0 = Int32(socket.state.rawValue)
                 $0.argument.1 = Int32(clamping: socket.number)
+                $0.argument.2 = socket.isIPv6 ? AF_INET6 : AF_INET
             }
         case CHITCP_OP_SET_OPTION.rawValue:
             try setOption(socket, request, at: now)

@@ -51,4 +51,6 @@ int clinux_set_affinity(pid_t pid, const uint64_t mask[16]);
 int clinux_signal_at_parents_end(int signal);
 /* Bytes of the heap block at `p`. */
 size_t clinux_allocation_size(const void *p);
+/* 1 if the file gives capabilities to whoever runs it. */
+int clinux_has_capabilities(const char *path);
 #endif
