@@ -9,7 +9,7 @@ int is_descriptor_option(int level, int name)
     /* The numbers of both layouts of struct timeval. */
     return level == SOL_SOCKET
            && (name == SO_RCVTIMEO || name == SO_SNDTIMEO || name == 66 || name == 67 || name == SO_RCVLOWAT
-               || name == SO_PEEK_OFF);
+               || name == SO_PEEK_OFF || name == SO_OOBINLINE);
 }
 
 CHITCP_EXPORT int getsockopt(int fd, int level, int name, void *value, socklen_t *length)

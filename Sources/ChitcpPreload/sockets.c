@@ -194,7 +194,11 @@ CHITCP_EXPORT int shutdown(int fd, int how)
         errno = ENOTCONN;
         return -1;
     }
-    if (role == ROLE_CONNECTED && how != SHUT_WR) {
+    if (role == ROLE_LISTENING) {
+        /* Linux: whoever waits in accept gets EINVAL, and so does who comes later; the sending side of a listener is nothing. */
+        return how == SHUT_WR ? 0 : next()->shutdown(fd, SHUT_RDWR);
+    }
+    if (how != SHUT_WR) {
         /* The daemon is told first: on its end this would look like a close. */
         struct chitcp_request request;
         struct chitcp_response response;

@@ -15,6 +15,7 @@ public enum SocketError: Error, Hashable, Sendable {
     case isListening
     case tooManySockets
     case unknownOption
+    case unknownCongestionControl
     case socketTypeNotSupported
 
     /// The errno of Linux that says it.
@@ -31,6 +32,7 @@ public enum SocketError: Error, Hashable, Sendable {
         case .isListening: return EOPNOTSUPP
         case .tooManySockets: return ENFILE
         case .unknownOption: return ENOPROTOOPT
+        case .unknownCongestionControl: return ENOENT
         case .socketTypeNotSupported: return ESOCKTNOSUPPORT
         }
     }

@@ -42,7 +42,8 @@ enum chitcp_operation {
                                socket with that number or a higher one; result: its number, -1 with ENOENT at the end */
     CHITCP_OP_ABORT = 11,   /* reset the connection, whatever is queued */
     CHITCP_OP_OPTIONS = 12, /* -> data: the options set so far, each a struct chitcp_option and its value */
-    CHITCP_OP_QUEUES = 13   /* -> argument[0] bytes the peer has not acknowledged, [1] those of them not sent yet */
+    CHITCP_OP_QUEUES = 13,  /* -> argument[0] bytes the peer has not acknowledged, [1] those of them not sent yet */
+    CHITCP_OP_TOTALS = 14   /* -> data: struct chitcp_totals */
 };
 
 /* TCP states in responses: chiTCP's numbers. */
@@ -126,6 +127,15 @@ struct chitcp_socket_status {
     uint64_t bytes_sent, bytes_received;        /* payload, first transmissions / delivered in order */
     uint64_t segments_retransmitted, bytes_retransmitted;
     char     congestion_control[16];            /* name, zero-terminated */
+};
+
+/* What a daemon has done since it began. Bytes are payload, retransmissions included. */
+struct chitcp_totals {
+    uint64_t connections_opened, connections_accepted;
+    uint64_t segments_sent, segments_received;
+    uint64_t bytes_sent, bytes_received;
+    uint64_t unknown_options;   /* getsockopt and setsockopt answered with ENOPROTOOPT */
+    uint32_t last_unknown_level, last_unknown_name;
 };
 
 _Static_assert(sizeof(struct chitcp_address) == 24, "layout");

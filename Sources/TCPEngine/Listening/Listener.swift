@@ -104,14 +104,18 @@ public final class Listener {
     /// For whoever owns the listener.
     public var userData: AnyObject?
 
-    let shared: SharedConfiguration
+    /// Others may listen at the same endpoint; and `::` is for IPv6 only.
+    let sharesPort, isIPv6Only: Bool
+    var shared: SharedConfiguration
     var configuration: ConnectionConfiguration { shared.values }
     var acceptQueue = Deque<Connection>()
     var halfOpenCount = 0
     var isClosed = false
 
-    init(local: Endpoint, backlog: Int, configuration: SharedConfiguration) {
+    init(local: Endpoint, backlog: Int, use: PortUse, configuration: SharedConfiguration) {
         self.local = local
+        sharesPort = use.sharesPort
+        isIPv6Only = use.isIPv6Only
         self.backlog = min(max(backlog, 1), 4096)
         shared = configuration
     }
