@@ -67,8 +67,11 @@ let package = Package(
         .executableTarget(name: "chitcpd", dependencies: ["Daemon"], swiftSettings: strict),
         .testTarget(
             name: "DaemonTests",
-            dependencies: ["CLinux", "Chisocket", "ControlRecords", "Daemon", "NetworkLayer", "TCPSegments"],
-            swiftSettings: strict),
+            // chitcp and the library for unmodified programs are run by the tests.
+            dependencies: [
+                "CLinux", "Chisocket", "ControlRecords", "Daemon", "NetworkLayer", "TCPSegments", "chitcp",
+            ],
+            exclude: ["Programs"], swiftSettings: strict),
         .testTarget(
             name: "TCPEngineTests", dependencies: ["TCPEngine", "TCPSegments", "CLinux"], swiftSettings: strict),
         .testTarget(

@@ -54,12 +54,13 @@ final class Belongings: Sendable {
 
     /// Starts this program with `arguments` and additional environment; its standard error goes to the file `errors` if given.
     func startSelf(_ arguments: [String], environment: [String: String], errors: String? = nil) throws -> pid_t {
-        try start("/proc/self/exe", ["chitcp"] + arguments, environment: environment, errors: errors)
+        try start("/proc/self/exe", ["chitcp"] + arguments, environment: environment, errors: errors, group: 0)
     }
 
-    /// Starts the program at `path` with `argv` and additional environment.
+    /// Starts the program at `path` with `argv` and additional environment. Group 0 is a process group of its own: Ctrl-C then
+    /// reaches this process alone, which ends its children in order. nil: this process's, which a program at a terminal needs.
     func start(
-        _ path: String, _ argv: [String], environment: [String: String], errors: String? = nil
+        _ path: String, _ argv: [String], environment: [String: String], errors: String? = nil, group: pid_t? = nil
     ) throws -> pid_t {
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)
@@ -67,9 +68,9 @@ final class Belongings: Sendable {
         var none = sigset_t()
         sigemptyset(&none)
         posix_spawnattr_setsigmask(&attributes, &none)
-        // A process group of its own: Ctrl-C reaches this process alone, which ends its children in order.
-        posix_spawnattr_setpgroup(&attributes, 0)
-        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK) | Int16(POSIX_SPAWN_SETPGROUP))
+        if let group { posix_spawnattr_setpgroup(&attributes, group) }
+        posix_spawnattr_setflags(
+            &attributes, Int16(POSIX_SPAWN_SETSIGMASK) | (group == nil ? 0 : Int16(POSIX_SPAWN_SETPGROUP)))
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
         defer { posix_spawn_file_actions_destroy(&actions) }

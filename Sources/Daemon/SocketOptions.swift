@@ -1,5 +1,6 @@
 // getsockopt and setsockopt: what the daemon answers, and what it only keeps. Options of the descriptor itself (SO_RCVTIMEO,
 // SO_SNDTIMEO, SO_RCVLOWAT) never come here. Documentation/Sockets.md has the table.
+import CLinux
 import ControlRecords
 import Glibc
 import SocketLayer

@@ -112,7 +112,7 @@ public final class Listener {
     var halfOpenCount = 0
     var isClosed = false
 
-    init(local: Endpoint, backlog: Int, use: PortUse, configuration: SharedConfiguration) {
+    init(local: Endpoint, backlog: Int, use: PortUse = PortUse(), configuration: SharedConfiguration) {
         self.local = local
         sharesPort = use.sharesPort
         isIPv6Only = use.isIPv6Only
