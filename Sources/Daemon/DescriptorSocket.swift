@@ -442,7 +442,10 @@ final class DescriptorSocket: EventHandler, SocketOwner {
         let error = socket?.pendingError ?? 0
         // Both directions have ended in order, which looks like a hang-up although the application may hold its end: without
         // the unread byte it reads the end of the stream, not a reset.
-        if !aborting, !failed { end.removeStale() }
+        if !aborting, !failed {
+            if plug > 0 { end.removePlug(plug, using: daemon.scratch) }
+            end.removeStale()
+        }
         shutDescriptor()
         if let socket { daemon.layer.close(socket, aborting: aborting && !failed, at: now) }
         daemon.forget(self, error: error)
