@@ -8,6 +8,7 @@ let package = Package(
     products: [
         .library(name: "Chisocket", targets: ["Chisocket"]),
         .library(name: "chitcp-c", type: .dynamic, targets: ["libchitcp", "CChitcp"]),
+        .library(name: "chitcp-preload", type: .dynamic, targets: ["ChitcpPreload"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -73,10 +74,12 @@ let package = Package(
         .executableTarget(name: "chitcpd", dependencies: ["Daemon"], swiftSettings: strict),
         .testTarget(
             name: "DaemonTests",
+            // chitcp and the library for unmodified programs are run by the tests.
             dependencies: [
                 "CLinux", "Chisocket", "ControlRecords", "Daemon", "DaemonProtocol", "NetworkLayer", "TCPSegments",
+                "chitcp",
             ],
-            swiftSettings: strict),
+            exclude: ["Programs"], swiftSettings: strict),
         .testTarget(
             name: "TCPEngineTests", dependencies: ["TCPEngine", "TCPSegments", "CLinux"], swiftSettings: strict),
         .testTarget(
@@ -84,7 +87,7 @@ let package = Package(
         .target(
             name: "ChitcpCommand",
             dependencies: [
-                "Chisocket", "CLinux", "Daemon", "NetworkLayer", "TCPDrill", "TCPSegments",
+                "Chisocket", "CLinux", "ControlRecords", "Daemon", "NetworkLayer", "TCPDrill", "TCPSegments",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),
@@ -102,6 +105,11 @@ let package = Package(
             swiftSettings: strict),
         .target(name: "CLinux"),
         .target(name: "ControlRecords"),
+        .target(
+            name: "ChitcpPreload", dependencies: ["ControlRecords"],
+            cSettings: [.enableWarning("all"), .enableWarning("extra"), .treatAllWarnings(as: .error)],
+            // It is loaded into programs that have nothing to do with Swift: these keep its runtime and start-up out.
+            linkerSettings: [.unsafeFlags(["-enable-experimental-feature", "Embedded", "-nostartfiles"])]),
         .target(name: "CChitcp"),
         .target(name: "Chisocket", dependencies: ["CLinux", "ControlRecords"], swiftSettings: strict),
         .testTarget(

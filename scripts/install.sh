@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds in release mode and installs chitcpd, chitcp, libchitcp.so, the headers and a pkg-config file under PREFIX.
+# Builds in release mode and installs chitcpd, chitcp, both libraries, the headers and a pkg-config file under PREFIX.
 set -eu
 
 usage() {
@@ -8,7 +8,7 @@ usage: scripts/install.sh PREFIX
 
 Builds in release mode and installs
     PREFIX/bin/chitcpd, PREFIX/bin/chitcp
-    PREFIX/lib/libchitcp.so, PREFIX/lib/pkgconfig/chitcp.pc
+    PREFIX/lib/libchitcp.so, PREFIX/lib/libchitcp-preload.so, PREFIX/lib/pkgconfig/chitcp.pc
     PREFIX/include/chitcp/*.h
 Nothing installed needs Swift on the machine it runs on. DESTDIR is honoured.
 USAGE
@@ -43,6 +43,8 @@ build --product chitcp-c -Xlinker -soname -Xlinker libchitcp.so
 bin=$(build --show-bin-path)
 install -d "$target/bin" "$target/lib/pkgconfig" "$target/include/chitcp"
 install -m 755 "$bin/libchitcp-c.so" "$target/lib/libchitcp.so"
+build --product chitcp-preload
+install -m 755 "$bin/libchitcp-preload.so" "$target/lib/libchitcp-preload.so"
 install -m 644 Sources/CChitcp/include/chitcp/*.h "$target/include/chitcp/"
 
 for product in chitcpd chitcp; do

@@ -15,6 +15,7 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/timerfd.h>
+#include <sys/xattr.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -38,6 +39,9 @@ uint64_t clinux_epoll_token(const struct epoll_event *e) { return e->data.u64; }
 int clinux_unread(int fd) { int n; return ioctl(fd, SIOCINQ, &n) < 0 ? -1 : n; }
 /* Bytes (for UNIX sockets: of socket memory) written and not yet read by the peer, or -1 with errno. */
 int clinux_unsent(int fd) { int n; return ioctl(fd, SIOCOUTQ, &n) < 0 ? -1 : n; }
+
+/* 1 if the next byte to read is an urgent one, else 0. */
+int clinux_is_at_mark(int fd) { int n; return ioctl(fd, SIOCATMARK, &n) == 0 && n != 0; }
 
 /* Sends `length` bytes with descriptor `passed` attached (-1: none). */
 ssize_t clinux_send_descriptor(int fd, const void *bytes, size_t length, int passed, int flags)
@@ -89,6 +93,13 @@ int clinux_peer_credentials(int fd, int *pid, unsigned *uid, unsigned *gid)
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &c, &length) < 0) return -1;
     *pid = c.pid; *uid = c.uid; *gid = c.gid;
     return 0;
+}
+
+/* The supplementary groups of a UNIX socket's peer: how many of them (at most `count`), or -1. */
+int clinux_peer_groups(int fd, unsigned *groups, int count)
+{
+    socklen_t length = (socklen_t) count * sizeof *groups;
+    return getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &length) < 0 ? -1 : (int) (length / sizeof *groups);
 }
 
 int clinux_accept(int fd, struct sockaddr *address, socklen_t *length)
@@ -167,3 +178,6 @@ int clinux_interface_up(const char *name, int mtu)
 }
 
 size_t clinux_allocation_size(const void *p) { return malloc_usable_size((void *) p); }
+
+/* 1 if the file gives capabilities to whoever runs it. */
+int clinux_has_capabilities(const char *path) { return getxattr(path, "security.capability", NULL, 0) > 0; }

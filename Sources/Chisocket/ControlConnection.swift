@@ -36,7 +36,9 @@ final class ControlConnection {
         inode = UInt(status.st_ino)
         var hello = chitcp_request()
         hello.operation = CHITCP_OP_HELLO.rawValue
-        daemonID = try exchange(&hello, name: "socket", isInterruptible: false).response.value
+        let answer = try exchange(&hello, name: "socket", isInterruptible: false).response
+        guard answer.result >= 0 else { throw .noDaemon(at: daemon.path, errno: answer.error) }
+        daemonID = answer.value
     }
 
     deinit {

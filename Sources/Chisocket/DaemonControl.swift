@@ -4,6 +4,25 @@ import Glibc
 
 /// Inquiries to a daemon that concern no socket of this process.
 public enum DaemonControl {
+    /// Returns if the daemon answers this user; otherwise the error says what to do.
+    public static func check(_ daemon: DaemonPath = .standard) throws(ChisocketError) {
+        _ = try ThreadConnections.connection(to: daemon)
+    }
+
+    /// What the daemon has done since it began.
+    public static func totals(of daemon: DaemonPath = .standard) throws(ChisocketError) -> DaemonTotals {
+        var request = chitcp_request()
+        request.operation = CHITCP_OP_TOTALS.rawValue
+        let connection = try ThreadConnections.connection(to: daemon)
+        let (response, received) = try connection.exchange(&request, name: "totals", isInterruptible: false)
+        if received >= 0 { close(received) }
+        guard response.result >= 0, response.data_length >= UInt32(MemoryLayout<chitcp_totals>.size) else {
+            throw ChisocketError(errno: response.error == 0 ? EPROTO : response.error, call: "totals")
+        }
+        // Bounds: the record is smaller than data.
+        return DaemonTotals(record: withUnsafeBytes(of: response.data) { $0.loadUnaligned(as: chitcp_totals.self) })
+    }
+
     /// Every socket of the daemon, by its number.
     public static func sockets(of daemon: DaemonPath = .standard) throws(ChisocketError) -> [SocketStatus] {
         var list: [SocketStatus] = []
@@ -59,5 +78,29 @@ public struct SocketStatus: Sendable {
             "CLOSING", "TIME_WAIT", "LAST_ACK",
         ]
         return names.indices.contains(Int(record.state)) ? names[Int(record.state)] : "UNKNOWN"
+    }
+}
+
+/// What a daemon has done since it began. Bytes are payload, retransmissions included.
+public struct DaemonTotals: Sendable {
+    let record: chitcp_totals
+
+    /// Connections by connect, and those given to listeners' owners.
+    public var connectionsOpened: UInt64 { record.connections_opened }
+    /// Connections that were given to the owners of listeners.
+    public var connectionsAccepted: UInt64 { record.connections_accepted }
+    /// Segments of TCP.
+    public var segmentsSent: UInt64 { record.segments_sent }
+    /// Segments of TCP.
+    public var segmentsReceived: UInt64 { record.segments_received }
+    /// Payload of the segments sent.
+    public var bytesSent: UInt64 { record.bytes_sent }
+    /// Payload of the segments received.
+    public var bytesReceived: UInt64 { record.bytes_received }
+    /// How often an option was answered with ENOPROTOOPT.
+    public var unknownOptions: UInt64 { record.unknown_options }
+    /// The level and the number of the last of them.
+    public var lastUnknownOption: (level: UInt32, name: UInt32) {
+        (record.last_unknown_level, record.last_unknown_name)
     }
 }

@@ -15,7 +15,7 @@ extension DescriptorCalls {
     }
 
     /// The value of an option the daemon answers; the kernel's for those that belong to the descriptor (SO_RCVTIMEO,
-    /// SO_SNDTIMEO, SO_RCVLOWAT).
+    /// SO_SNDTIMEO, SO_RCVLOWAT, SO_PEEK_OFF, SO_OOBINLINE).
     public static func option(
         _ descriptor: Int32, level: Int32, name: Int32, daemon: DaemonPath = .standard
     ) throws(ChisocketError) -> [UInt8] {
@@ -55,7 +55,9 @@ extension DescriptorCalls {
     }
 
     private static func isKernelOption(_ level: Int32, _ name: Int32) -> Bool {
-        level == SOL_SOCKET && (name == SO_RCVTIMEO || name == SO_SNDTIMEO || name == SO_RCVLOWAT)
+        level == SOL_SOCKET
+            && (name == SO_RCVTIMEO || name == SO_SNDTIMEO || name == SO_RCVLOWAT || name == SO_PEEK_OFF
+                || name == SO_OOBINLINE)
     }
 
     /// Resets the connection, whatever is queued (RFC 9293 3.10.5).

@@ -54,15 +54,23 @@ final class Belongings: Sendable {
 
     /// Starts this program with `arguments` and additional environment; its standard error goes to the file `errors` if given.
     func startSelf(_ arguments: [String], environment: [String: String], errors: String? = nil) throws -> pid_t {
+        try start("/proc/self/exe", ["chitcp"] + arguments, environment: environment, errors: errors, group: 0)
+    }
+
+    /// Starts the program at `path` with `argv` and additional environment. Group 0 is a process group of its own: Ctrl-C then
+    /// reaches this process alone, which ends its children in order. nil: this process's, which a program at a terminal needs.
+    func start(
+        _ path: String, _ argv: [String], environment: [String: String], errors: String? = nil, group: pid_t? = nil
+    ) throws -> pid_t {
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)
         defer { posix_spawnattr_destroy(&attributes) }
         var none = sigset_t()
         sigemptyset(&none)
         posix_spawnattr_setsigmask(&attributes, &none)
-        // A process group of its own: Ctrl-C reaches this process alone, which ends its children in order.
-        posix_spawnattr_setpgroup(&attributes, 0)
-        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK) | Int16(POSIX_SPAWN_SETPGROUP))
+        if let group { posix_spawnattr_setpgroup(&attributes, group) }
+        posix_spawnattr_setflags(
+            &attributes, Int16(POSIX_SPAWN_SETSIGMASK) | (group == nil ? 0 : Int16(POSIX_SPAWN_SETPGROUP)))
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
         defer { posix_spawn_file_actions_destroy(&actions) }
@@ -77,15 +85,17 @@ final class Belongings: Sendable {
             entry += 1
         }
         variables += environment.map { "\($0.key)=\($0.value)" } + ["\(parentVariable)=\(getpid())"]
-        let argv = (["chitcp"] + arguments).map { strdup($0) } + [nil]
+        let words = argv.map { strdup($0) } + [nil]
         let envp = variables.map { strdup($0) } + [nil]
-        defer { for pointer in argv + envp { free(pointer) } }
+        defer { for pointer in words + envp { free(pointer) } }
 
         // Under the lock, so that a signal finds either no child or one it knows.
         return try state.withLock { state in
             var pid: pid_t = 0
-            let code = posix_spawn(&pid, "/proc/self/exe", &actions, &attributes, argv, envp)
-            guard code == 0 else { throw CommandError("cannot start chitcp \(arguments.first ?? "")", errno: code) }
+            let code = posix_spawn(&pid, path, &actions, &attributes, words, envp)
+            guard code == 0 else {
+                throw CommandError("cannot start \(argv.prefix(2).joined(separator: " "))", errno: code)
+            }
             state.children.append(pid)
             return pid
         }

@@ -10,11 +10,32 @@ struct SocketsCommand: ParsableCommand {
     @Option(name: .shortAndLong, help: "The daemon's UNIX socket; CHITCPD_SOCK or the usual one otherwise.")
     var socket: String?
 
+    @Flag(help: "Show what the daemon has done since it began, one number a line, instead.")
+    var totals = false
+
     func run() throws {
+        if totals {
+            for line in describe(try DaemonControl.totals(of: socket.map { DaemonPath($0) } ?? .standard)) {
+                print(line)
+            }
+            return
+        }
         let list = try DaemonControl.sockets(of: socket.map { DaemonPath($0) } ?? .standard)
         print(columns("SOCKET", "STATE", "RECV-Q", "SEND-Q", "LOCAL", "REMOTE"))
         for socket in list { for line in describe(socket) { print(line) } }
     }
+}
+
+/// A name and a number a line, for people and scripts.
+func describe(_ totals: DaemonTotals) -> [String] {
+    let option = totals.lastUnknownOption
+    return [
+        "connections_opened \(totals.connectionsOpened)", "connections_accepted \(totals.connectionsAccepted)",
+        "segments_sent \(totals.segmentsSent)", "segments_received \(totals.segmentsReceived)",
+        "bytes_sent \(totals.bytesSent)", "bytes_received \(totals.bytesReceived)",
+        "unknown_options \(totals.unknownOptions)"
+            + (totals.unknownOptions > 0 ? " (the last: level \(option.level), number \(option.name))" : ""),
+    ]
 }
 
 /// The lines for one socket: the first in columns, for a connection a second with the control block.

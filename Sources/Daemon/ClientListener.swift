@@ -44,6 +44,8 @@ final class ClientListener: EventHandler {
             Glibc.close(fd)
             throw SystemError(attempt, errno: error, advice: error == ENOENT ? "the folder does not exist" : "")
         }
+        // Whoever may not use the daemon is told so; the file itself would turn away those who may as well.
+        if !daemon.configuration.admission.isClosed { chmod(path, 0o666) }
         guard listen(fd, 1024) == 0 else {
             let error = errno
             Glibc.close(fd)

@@ -15,7 +15,7 @@ final class ControlSession: ClientSession {
     private(set) var isClosed = false
 
     init?(_ descriptor: Int32, daemon: Daemon) {
-        guard let credentials = ClientCredentials(of: descriptor) else { return nil }
+        guard let credentials = ClientCredentials(of: descriptor, daemon.configuration.admission) else { return nil }
         self.daemon = daemon
         self.descriptor = descriptor
         self.credentials = credentials
@@ -76,6 +76,7 @@ final class ControlSession: ClientSession {
         var passed = passed
         defer { if passed >= 0 { Glibc.close(passed) } }
         guard credentials.mayUse else {
+            daemon.turnAway(credentials)
             fail(request, EACCES)
             return
         }
@@ -83,9 +84,11 @@ final class ControlSession: ClientSession {
         case CHITCP_OP_HELLO.rawValue: respond(to: request) { $0.value = daemon.daemonID }
         case CHITCP_OP_SOCKET.rawValue: makeSocket(request)
         case CHITCP_OP_LIST.rawValue: list(request)
+        case CHITCP_OP_TOTALS.rawValue: respond(to: request) { $0.setData(totals) }
         case CHITCP_OP_BIND.rawValue, CHITCP_OP_LISTEN.rawValue, CHITCP_OP_CONNECT.rawValue,
             CHITCP_OP_SHUTDOWN.rawValue, CHITCP_OP_NAMES.rawValue, CHITCP_OP_SET_OPTION.rawValue,
-            CHITCP_OP_GET_OPTION.rawValue, CHITCP_OP_ABORT.rawValue:
+            CHITCP_OP_GET_OPTION.rawValue, CHITCP_OP_ABORT.rawValue, CHITCP_OP_OPTIONS.rawValue,
+            CHITCP_OP_QUEUES.rawValue:
             guard let owner = daemon.descriptorSockets[request.socket_id], let socket = owner.socket else {
                 lateRequest(request)
                 return
@@ -103,6 +106,12 @@ final class ControlSession: ClientSession {
 
     /// A socket whose connection has failed is gone here, but its error may still be asked for.
     private func lateRequest(_ request: chitcp_request) {
+        if request.operation == CHITCP_OP_CONNECT.rawValue {
+            // How the last attempt went, once; then the client takes another descriptor.
+            let error = daemon.takeLateError(request.socket_id) ?? 0
+            fail(request, error == 0 ? EBADF : error)
+            return
+        }
         guard request.operation == CHITCP_OP_GET_OPTION.rawValue, request.argument.0 == SOL_SOCKET,
             request.argument.1 == SO_ERROR, let error = daemon.takeLateError(request.socket_id)
         else {
@@ -152,7 +161,13 @@ final class ControlSession: ClientSession {
     ) throws(SocketError) {
         guard let remote = endpoint(of: request.address) else { throw .addressFamilyNotSupported }
         guard passed >= 0 else { throw .invalidArgument }
-        try daemon.layer.connect(socket, to: remote, at: now)
+        do { try daemon.layer.connect(socket, to: remote, at: now) } catch .isConnected where socket.connection != nil {
+            try owner.connectAgain()
+            respond(to: request)
+            return
+        } catch .alreadyConnecting where request.argument.0 == 0 {
+            // A caller that waits joins the attempt that is under way.
+        }
         owner.parkConnect(self, request, applicationEnd: passed)
         passed = -1
         if request.argument.0 == 1 {
@@ -168,11 +183,11 @@ final class ControlSession: ClientSession {
         case CHITCP_OP_BIND.rawValue:
             guard let local = endpoint(of: request.address) else { throw .addressFamilyNotSupported }
             try daemon.layer.bind(socket, to: local)
-            respond(to: request) { $0.local = controlAddress(socket.localName) }
+            respond(to: request) { $0.local = controlAddress(socket.localName, isIPv6: socket.isIPv6) }
         case CHITCP_OP_LISTEN.rawValue:
             try daemon.layer.listen(socket, backlog: Int(request.argument.0), at: now)
             owner.startedListening()
-            respond(to: request) { $0.local = controlAddress(socket.localName) }
+            respond(to: request) { $0.local = controlAddress(socket.localName, isIPv6: socket.isIPv6) }
         case CHITCP_OP_SHUTDOWN.rawValue:
             let how = request.argument.0
             guard (0...2).contains(how) else { throw .invalidArgument }
@@ -180,17 +195,25 @@ final class ControlSession: ClientSession {
             respond(to: request)
         case CHITCP_OP_NAMES.rawValue:
             respond(to: request) {
-                $0.local = controlAddress(socket.localName)
-                $0.remote = controlAddress(socket.wasEstablished ? socket.remoteName : nil)
+                $0.local = controlAddress(socket.localName, isIPv6: socket.isIPv6)
+                $0.remote = controlAddress(socket.wasEstablished ? socket.remoteName : nil, isIPv6: socket.isIPv6)
                 $0.argument.0 = Int32(socket.state.rawValue)
                 $0.argument.1 = Int32(clamping: socket.number)
+                $0.argument.2 = socket.isIPv6 ? AF_INET6 : AF_INET
             }
         case CHITCP_OP_SET_OPTION.rawValue:
-            try setOption(socket, request, at: now)
-            respond(to: request)
+            let room = try setOption(socket, of: owner, request, at: now)
+            respond(to: request) { $0.argument.0 = room }
         case CHITCP_OP_GET_OPTION.rawValue:
-            let values = try option(socket, request)
-            respond(to: request) { $0.setData(values) }
+            let value = try option(socket, request)
+            respond(to: request) { $0.setBytes(value) }
+        case CHITCP_OP_OPTIONS.rawValue: respond(to: request) { $0.setBytes(history(of: socket)) }
+        case CHITCP_OP_QUEUES.rawValue:
+            let connection = socket.connection
+            respond(to: request) {
+                $0.argument.0 = Int32(clamping: (connection?.sendQueued ?? 0) + owner.unread)
+                $0.argument.1 = Int32(clamping: (connection?.unsentBytes ?? 0) + owner.unread)
+            }
         case CHITCP_OP_ABORT.rawValue:
             owner.release(aborting: true, at: now)
             respond(to: request)

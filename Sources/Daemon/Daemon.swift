@@ -13,6 +13,8 @@ import TCPSegments
 public struct DaemonConfiguration: Sendable {
     /// The path of chiTCP's UNIX socket.
     public var socketPath = "/tmp/chitcpd.socket"
+    /// Who may use the daemon.
+    public var admission = Admission()
     /// How the network layer is set up.
     public var links = FrameLinksConfiguration()
     /// Whether frames over real TCP are exchanged.
@@ -50,12 +52,18 @@ public final class Daemon {
     var lastDescriptorID: UInt64 = 0
     /// Zeros to begin with; for bytes that are on their way from one call to the next.
     let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 65_536, alignment: 64)
+    /// Options that were set or asked for and are not known here.
+    private(set) var unknownOptions: UInt64 = 0
+    /// The last of them.
+    private(set) var lastUnknownOption: OptionName?
     private let logWriter: BackgroundWriter
     private var listeners: [ClientListener] = []
     private var sessions: [ObjectIdentifier: any ClientSession] = [:]
     /// The processes that use chiTCP's protocol, and their sockets, by number.
     var messageProcesses: [Int32: MessageProcess] = [:]
     var messageSockets: [Int: MessageSocket] = [:]
+    /// Users that were turned away, so that the log says it once of each.
+    private var strangers: Set<UInt32> = []
     private var lateErrors: [UInt64: Int32] = [:]
     private var paused: [any EventHandler] = []
     private let wake: StopSignal
@@ -229,6 +237,20 @@ public final class Daemon {
     func takeLateError(_ id: UInt64) -> Int32? {
         guard id > 0, id <= lastDescriptorID else { return nil }
         return lateErrors.removeValue(forKey: id) ?? 0
+    }
+
+    /// A process of a user that may not use this daemon has asked it for something.
+    func turnAway(_ client: ClientCredentials) {
+        guard strangers.count < 64, strangers.insert(client.uid).inserted else { return }
+        let uid = client.uid
+        log.warning(
+            "user \(uid) may not use this daemon (process \(client.pid)): start it with --allow-user \(uid) to admit it")
+    }
+
+    func countUnknown(_ option: OptionName) {
+        unknownOptions += 1
+        lastUnknownOption = option
+        log.debug("an unknown option: level \(option.level), number \(option.name)")
     }
 
     /// Descriptors or sockets have run out: `listener` goes on when one is free.

@@ -38,6 +38,10 @@ public struct DaemonCommand: ParsableCommand {
     var mtu: Int?
     @Option(name: .long, help: "Reach this network (like 0.0.0.0/0) through the TUN device; may be repeated.")
     var route: [String] = []
+    @Option(name: .long, help: "Admit this user (name or number) besides root and your own; may be repeated.")
+    var allowUser: [String] = []
+    @Option(name: .long, help: "Admit the members of this group (name or number); may be repeated.")
+    var allowGroup: [String] = []
     @Option(name: .long, help: "Smallest retransmission timeout, e.g. 200ms.")
     var rtoMin: String?
     @Option(name: .long, help: "Retransmission timeout before the first measurement, e.g. 1s.")
@@ -86,6 +90,16 @@ public struct DaemonCommand: ParsableCommand {
             throw ValidationError("Port 0 cannot be dialled: choose a port from 1 to 65535.")
         }
         c.socketPath = socket ?? Self.defaultSocketPath
+        for name in allowUser {
+            guard let user = Admission.user(name) else { throw ValidationError("--allow-user \(name): no such user.") }
+            c.admission.users.insert(user)
+        }
+        for name in allowGroup {
+            guard let group = Admission.group(name) else {
+                throw ValidationError("--allow-group \(name): no such group.")
+            }
+            c.admission.groups.insert(group)
+        }
         c.capturePath = capture
         c.logPath = log
         c.verbosity = Verbosity(rawValue: min(verbose, 4)) ?? .trace

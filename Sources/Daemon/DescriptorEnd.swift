@@ -15,7 +15,12 @@ struct DescriptorEnd {
     /// What an end holds for its peer once it is in use.
     static let bufferSize: Int32 = 425_984
 
-    init(descriptor: Int32) { self.descriptor = descriptor }
+    init(descriptor: Int32) {
+        self.descriptor = descriptor
+        // An urgent byte is read where it stands.
+        var on: Int32 = 1
+        setsockopt(descriptor, SOL_SOCKET, SO_OOBINLINE, &on, socklen_t(MemoryLayout<Int32>.size))
+    }
 
     static func setSendBuffer(_ fd: Int32, _ size: Int32) {
         var size = size
@@ -106,6 +111,9 @@ struct DescriptorEnd {
         staleBytes -= max(0, recv(descriptor, &stale, 1, Int32(MSG_DONTWAIT)))
     }
 
+    /// The first byte in the queue has been looked at, and stays.
+    mutating func keepStale() { staleBytes = 1 }
+
     /// Takes `count` bytes of the plug out of the queue; the one after them stays.
     func removePlug(_ count: Int, using scratch: UnsafeMutableRawBufferPointer) {
         _ = recv(descriptor, scratch.baseAddress, min(count, scratch.count), Int32(MSG_DONTWAIT))
@@ -121,6 +129,12 @@ struct DescriptorEnd {
         guard n < bytes.count, n >= 0 || errno == EAGAIN, enlargeBuffer() else { return n }
         let more = send(descriptor, bytes.baseAddress.map { $0 + max(0, n) }, bytes.count - max(0, n), flags)
         return n > 0 ? n + max(0, more) : more
+    }
+
+    /// Gives the buffer this size, and no larger one later.
+    mutating func fixBuffer(_ size: Int32) {
+        bufferIsLarge = true
+        Self.setSendBuffer(descriptor, size)
     }
 
     /// Makes room for what is sent; false if that had been done before.

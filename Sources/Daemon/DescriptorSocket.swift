@@ -11,10 +11,12 @@ import TCPSegments
 /// One application socket, seen from the daemon.
 final class DescriptorSocket: EventHandler, SocketOwner {
     unowned let daemon: Daemon
-    private var end: DescriptorEnd
+    var end: DescriptorEnd
     private(set) var socket: Socket?
     let id: UInt64
 
+    /// The application has marked urgent data that was not read yet.
+    var isUrgentAhead = false
     private var canWrite = true
     private var sawReadHangup = false
     private var sawHangup = false
@@ -26,7 +28,10 @@ final class DescriptorSocket: EventHandler, SocketOwner {
     private var applicationEnd: Int32 = -1
     /// Bytes in front of the sentinel that keep the application's end from looking writable until it is connected.
     private var plug: Int
-    private var pendingConnect: (session: ControlSession, request: chitcp_request)?
+    /// Who waits for the connection; the second and later ones have called connect(2) again.
+    private var pendingConnects: [(session: ControlSession, request: chitcp_request)] = []
+    /// The connection was made for a caller that did not wait: its next connect(2) says so once, as in Linux.
+    private var owesSuccess = false
     /// Listening: connections given to the application and, as far as is known, not taken; and one that did not fit.
     private var handedOver: [DescriptorSocket] = []
     private var undelivered: (socket: DescriptorSocket, end: Int32)?
@@ -108,14 +113,18 @@ final class DescriptorSocket: EventHandler, SocketOwner {
 
     /// Parks a connect(): the application's end shows nothing until it is decided.
     func parkConnect(_ session: ControlSession, _ request: chitcp_request, applicationEnd fd: Int32) {
-        pendingConnect = (session, request)
+        pendingConnects.append((session, request))
+        guard applicationEnd < 0 else {
+            close(fd)
+            return
+        }
         applicationEnd = fd
     }
 
     func socketEstablished(_ socket: Socket, at now: Instant) {
         if applicationEnd >= 0 {
             // Raising the buffer wakes whoever polls for EPOLLOUT; then the plug goes, but for the sentinel.
-            DescriptorEnd.setSendBuffer(applicationEnd, DescriptorEnd.bufferSize)
+            DescriptorEnd.setSendBuffer(applicationEnd, writersRoom ?? DescriptorEnd.bufferSize)
             end.removePlug(plug, using: daemon.scratch)
             plug = 0
             close(applicationEnd)
@@ -126,7 +135,16 @@ final class DescriptorSocket: EventHandler, SocketOwner {
     }
 
     /// The client does not wait (EINPROGRESS): readiness tells it.
-    func answerNobody() { pendingConnect = nil }
+    func answerNobody() {
+        pendingConnects.removeLast()
+        owesSuccess = true
+    }
+
+    /// connect(2) on a connection that stands: 0 once for a caller that did not wait for it, then EISCONN.
+    func connectAgain() throws(SocketError) {
+        guard owesSuccess else { throw .isConnected }
+        owesSuccess = false
+    }
 
     /// shutdown(2). FIN follows what the application has written, as soon as the send buffer takes it.
     func shutdown(receiving: Bool, sending: Bool, at now: Instant) throws(SocketError) {
@@ -137,16 +155,39 @@ final class DescriptorSocket: EventHandler, SocketOwner {
         pumpFromApplication(at: now)
     }
 
+    /// Makes the buffers between application and daemon as large as the options want them, as far as the daemon can. Returns
+    /// the send buffer that the application's end is to have; 0: leave it.
+    func fitBuffers(to socket: Socket) -> Int32 {
+        guard socket.hasSettings, socket.listener == nil else { return 0 }
+        if let size = socket.settings.receiveBuffer { end.fixBuffer(Int32(clamping: size / 2)) }
+        guard socket.wasEstablished, applicationEnd < 0, let room = writersRoom else { return 0 }
+        return room
+    }
+
+    /// The send buffer of the application's end, if an option decides it.
+    private var writersRoom: Int32? {
+        guard let socket, socket.hasSettings else { return nil }
+        let settings = socket.settings
+        guard settings.sendBuffer != nil || settings.unsentLimit != nil else { return nil }
+        return Int32(clamping: max(1, min(settings.sendBuffer ?? .max, settings.unsentLimit ?? .max) / 2))
+    }
+
     private func answerConnect(_ error: Int32) {
-        guard let (session, request) = pendingConnect else { return }
-        pendingConnect = nil
-        session.respond(to: request) { r in
-            r.socket_id = id
-            r.result = error == 0 ? 0 : -1
-            r.error = error
-            r.local = controlAddress(socket?.localName)
-            r.remote = controlAddress(socket?.remoteName)
+        guard !pendingConnects.isEmpty else { return }
+        // Whoever waits has the error; SO_ERROR does not give it again.
+        if error != 0 { socket?.pendingError = 0 }
+        owesSuccess = false
+        let isIPv6 = socket?.isIPv6 ?? false
+        for (session, request) in pendingConnects {
+            session.respond(to: request) { r in
+                r.socket_id = id
+                r.result = error == 0 ? 0 : -1
+                r.error = error
+                r.local = controlAddress(socket?.localName, isIPv6: isIPv6)
+                r.remote = controlAddress(socket?.remoteName, isIPv6: isIPv6)
+            }
         }
+        pendingConnects = []
     }
 
     // MARK: Events of the socket
@@ -172,6 +213,7 @@ final class DescriptorSocket: EventHandler, SocketOwner {
     func descriptorReady(_ readiness: Readiness, at now: Instant) {
         guard !isClosed else { return }
         if readiness.contains(.writable) { canWrite = true }
+        if readiness.contains(.urgent) { isUrgentAhead = true }
         if readiness.contains(.readHangup) { sawReadHangup = true }
         if readiness.contains(.hangup) { sawHangup = true }
         if let socket, socket.listener != nil {
@@ -216,6 +258,7 @@ final class DescriptorSocket: EventHandler, SocketOwner {
     /// Moves everything that is unread into the send buffer; false if that is full. What comes meanwhile is told by the next
     /// edge.
     private func moveAll(into connection: Connection, at now: Instant) throws(ConnectionError) -> Bool {
+        if isUrgentAhead, try !moveUrgent(into: connection, at: now) { return false }
         let host = daemon.layer.host
         let room = UnsafeMutableRawBufferPointer(rebasing: daemon.scratch[..<Self.smallSize])
         let count = end.peek(into: room)
@@ -250,7 +293,7 @@ final class DescriptorSocket: EventHandler, SocketOwner {
             var refused: Int32 = 0
             let n = daemon.layer.host.withReceivedBytes(connection, at: now) { bytes in
                 guard let base = bytes.baseAddress, bytes.count > 0 else { return 0 }
-                let n = end.write(UnsafeRawBufferPointer(start: base, count: bytes.count))
+                let n = write(UnsafeRawBufferPointer(start: base, count: bytes.count), of: connection)
                 if n < 0 { refused = errno }
                 return max(0, n)
             }
@@ -332,6 +375,8 @@ final class DescriptorSocket: EventHandler, SocketOwner {
                 accepted.ownerPID = socket.ownerPID
                 accepted.ownerUID = socket.ownerUID
                 new.attach(accepted)
+                let room = new.fitBuffers(to: accepted)
+                if room > 0 { DescriptorEnd.setSendBuffer(made.applicationEnd, room) }
                 daemon.descriptorSockets[new.id] = new
             } catch {
                 new.discardUnused(made.applicationEnd)
@@ -351,8 +396,8 @@ final class DescriptorSocket: EventHandler, SocketOwner {
         record.magic = CHITCP_CONTROL_MAGIC
         record.socket_id = new.id
         record.number = Int32(clamping: new.socket?.number ?? -1)
-        record.local = controlAddress(new.socket?.localName)
-        record.remote = controlAddress(new.socket?.remoteName)
+        record.local = controlAddress(new.socket?.localName, isIPv6: socket.isIPv6)
+        record.remote = controlAddress(new.socket?.remoteName, isIPv6: socket.isIPv6)
         var n = 0
         repeat {
             n = clinux_send_descriptor(
@@ -401,7 +446,10 @@ final class DescriptorSocket: EventHandler, SocketOwner {
         let error = socket?.pendingError ?? 0
         // Both directions have ended in order, which looks like a hang-up although the application may hold its end: without
         // the unread byte it reads the end of the stream, not a reset.
-        if !aborting, !failed { end.removeStale() }
+        if !aborting, !failed {
+            if plug > 0 { end.removePlug(plug, using: daemon.scratch) }
+            end.removeStale()
+        }
         shutDescriptor()
         if let socket { daemon.layer.close(socket, aborting: aborting && !failed, at: now) }
         daemon.forget(self, error: error)
@@ -415,11 +463,11 @@ final class DescriptorSocket: EventHandler, SocketOwner {
     }
 }
 
-/// An endpoint as control records carry it; family 0 for none.
-func controlAddress(_ endpoint: Endpoint?) -> chitcp_address {
+/// An endpoint as control records carry it; family 0 for none. Sockets of AF_INET6 show IPv4 addresses as mapped ones.
+func controlAddress(_ endpoint: Endpoint?, isIPv6: Bool) -> chitcp_address {
     var a = chitcp_address()
     guard let endpoint else { return a }
-    a.family = UInt16(endpoint.address.isIPv4 ? AF_INET : AF_INET6)
+    a.family = UInt16(isIPv6 ? AF_INET6 : AF_INET)
     a.port = endpoint.port.bigEndian
     withUnsafeMutableBytes(of: &a.bytes) {
         $0.storeBytes(of: endpoint.address.high.bigEndian, as: UInt64.self)

@@ -23,7 +23,7 @@ final class EventLoop: EventRegistry {
         case everything
 
         fileprivate var events: UInt32 {
-            let input = EPOLLIN.rawValue | EPOLLRDHUP.rawValue
+            let input = EPOLLIN.rawValue | EPOLLPRI.rawValue | EPOLLRDHUP.rawValue
             return switch self {
             case .requests: input
             case .input: input | EPOLLET.rawValue
@@ -147,6 +147,7 @@ final class EventLoop: EventRegistry {
         var r: Readiness = []
         if bits & EPOLLIN.rawValue != 0 { r.insert(.readable) }
         if bits & EPOLLOUT.rawValue != 0 { r.insert(.writable) }
+        if bits & EPOLLPRI.rawValue != 0 { r.insert(.urgent) }
         if bits & EPOLLRDHUP.rawValue != 0 { r.insert(.readHangup) }
         if bits & (EPOLLHUP.rawValue | EPOLLERR.rawValue) != 0 { r.insert(.hangup) }
         return r

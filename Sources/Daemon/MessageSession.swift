@@ -28,7 +28,7 @@ final class MessageSession: ClientSession {
     private(set) var isClosed = false
 
     init?(_ descriptor: Int32, daemon: Daemon) {
-        guard let credentials = ClientCredentials(of: descriptor) else { return nil }
+        guard let credentials = ClientCredentials(of: descriptor, daemon.configuration.admission) else { return nil }
         self.daemon = daemon
         self.descriptor = descriptor
         self.credentials = credentials
@@ -93,6 +93,7 @@ final class MessageSession: ClientSession {
 
     private func handle(_ message: ChitcpdMsg, at now: Instant) {
         guard credentials.mayUse else {
+            daemon.turnAway(credentials)
             respond(.failure(EACCES))
             closeWhenWritten(at: now)
             return

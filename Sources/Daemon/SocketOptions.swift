@@ -1,4 +1,5 @@
-// getsockopt and setsockopt: what the daemon answers, and what it only keeps.
+// getsockopt and setsockopt: what the daemon answers, and what it only keeps. Options of the descriptor itself (SO_RCVTIMEO,
+// SO_SNDTIMEO, SO_RCVLOWAT) never come here. Documentation/Sockets.md has the table.
 import CLinux
 import ControlRecords
 import Glibc
@@ -6,109 +7,254 @@ import SocketLayer
 import TCPEngine
 import TCPSegments
 
+/// The options that are accepted, kept and given back, and have no effect here; with their values before they are set.
+private let recordedOptions: [OptionName: Int32] = {
+    let (tcp, ip, ip6) = (Int32(IPPROTO_TCP), Int32(IPPROTO_IP), Int32(IPPROTO_IPV6))
+    return [
+        OptionName(SOL_SOCKET, SO_DEBUG): 0, OptionName(SOL_SOCKET, SO_DONTROUTE): 0,
+        OptionName(SOL_SOCKET, SO_BROADCAST): 0, OptionName(SOL_SOCKET, SO_PRIORITY): 0,
+        OptionName(SOL_SOCKET, SO_BUSY_POLL): 0, OptionName(SOL_SOCKET, SO_INCOMING_CPU): -1,
+        OptionName(SOL_SOCKET, SO_MAX_PACING_RATE): -1, OptionName(tcp, TCP_MAXSEG): 536, OptionName(tcp, TCP_CORK): 0,
+        OptionName(tcp, TCP_DEFER_ACCEPT): 0, OptionName(tcp, TCP_WINDOW_CLAMP): 0, OptionName(tcp, TCP_QUICKACK): 1,
+        OptionName(tcp, TCP_FASTOPEN): 0, OptionName(tcp, TCP_FASTOPEN_CONNECT): 0, OptionName(tcp, TCP_THIN_DUPACK): 0,
+        OptionName(tcp, TCP_THIN_LINEAR_TIMEOUTS): 0, OptionName(tcp, TCP_SAVE_SYN): 0, OptionName(ip, IP_TOS): 0,
+        OptionName(ip, IP_TTL): 64, OptionName(ip, IP_MTU_DISCOVER): 1, OptionName(ip, IP_RECVERR): 0,
+        OptionName(ip, IP_RECVTOS): 0, OptionName(ip, IP_FREEBIND): 0, OptionName(ip, IP_BIND_ADDRESS_NO_PORT): 0,
+        OptionName(ip6, IPV6_TCLASS): 0, OptionName(ip6, IPV6_UNICAST_HOPS): 64, OptionName(ip6, IPV6_MTU_DISCOVER): 1,
+        OptionName(ip6, IPV6_RECVERR): 0, OptionName(ip6, IPV6_RECVTCLASS): 0, OptionName(ip6, IPV6_DONTFRAG): 0,
+        OptionName(ip6, IPV6_FREEBIND): 0,
+    ]
+}()
+
+/// An option's value as setsockopt(2) brings it.
+private struct GivenValue {
+    let bytes: [UInt8]
+
+    /// The int it begins with.
+    func int() throws(SocketError) -> Int32 { try int(at: 0) }
+
+    func int(at place: Int) throws(SocketError) -> Int32 {
+        guard bytes.count >= place + 4 else { throw .invalidArgument }
+        return bytes.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: place, as: Int32.self) }
+    }
+
+    /// The int, if it lies in `range`.
+    func int(in range: ClosedRange<Int32>) throws(SocketError) -> Int32 {
+        let value = try int()
+        guard range.contains(value) else { throw .invalidArgument }
+        return value
+    }
+}
+
 extension ControlSession {
     private var layer: SocketLayer { daemon.layer }
 
-    /// Options that are kept and given back, without effect yet.
-    private static let recorded: Set<UInt64> = [
-        key(SOL_SOCKET, SO_KEEPALIVE), key(SOL_SOCKET, SO_OOBINLINE), key(SOL_SOCKET, SO_REUSEPORT),
-        key(Int32(IPPROTO_TCP), TCP_KEEPIDLE), key(Int32(IPPROTO_TCP), TCP_KEEPINTVL),
-        key(Int32(IPPROTO_TCP), TCP_KEEPCNT),
-    ]
-
-    private static func key(_ level: Int32, _ name: Int32) -> UInt64 {
-        UInt64(UInt32(bitPattern: level)) << 32 | UInt64(UInt32(bitPattern: name))
+    func setOption(
+        _ socket: Socket, of owner: DescriptorSocket, _ request: chitcp_request, at now: Instant
+    ) throws(SocketError) -> Int32 {
+        let option = OptionName(request.argument.0, request.argument.1)
+        let value = GivenValue(
+            bytes: withUnsafeBytes(of: request.data) { Array($0.prefix(Int(request.data_length))) })
+        switch option.level {
+        case SOL_SOCKET: try setSocketOption(socket, option, value, at: now)
+        case Int32(IPPROTO_TCP): try setTCPOption(socket, option, value, at: now)
+        case Int32(IPPROTO_IPV6): try setIPv6Option(socket, option, value, at: now)
+        default: try record(socket, option, value, at: now)
+        }
+        layer.note(socket, option, value.bytes)
+        // The buffers of the descriptor follow those of the connection.
+        return owner.fitBuffers(to: socket)
     }
 
-    func setOption(_ socket: Socket, _ request: chitcp_request, at now: Instant) throws(SocketError) {
-        let (level, name) = (request.argument.0, request.argument.1)
-        let values = withUnsafeBytes(of: request.data) { bytes in
-            (0..<Int(request.data_length) / 4).map { bytes.loadUnaligned(fromByteOffset: $0 * 4, as: Int32.self) }
-        }
-        guard let first = values.first else { throw .invalidArgument }
-        switch (level, name) {
-        case (Int32(IPPROTO_TCP), TCP_NODELAY): layer.setNoDelay(socket, first != 0, at: now)
-        case (SOL_SOCKET, SO_REUSEADDR): socket.reuseAddress = first != 0
-        case (SOL_SOCKET, SO_LINGER):
-            guard values.count >= 2 else { throw .invalidArgument }
-            socket.linger = first != 0 ? max(0, values[1]) : nil
-        default:
-            guard Self.recorded.contains(Self.key(level, name)) else { throw .unknownOption }
-            socket.recordedOptions[Self.key(level, name)] = first
+    private func setSocketOption(
+        _ socket: Socket, _ option: OptionName, _ value: GivenValue, at now: Instant
+    ) throws(SocketError) {
+        switch option.name {
+        case SO_REUSEADDR: socket.reuseAddress = try value.int() != 0
+        case SO_REUSEPORT:
+            let on = try value.int() != 0
+            layer.change(socket, at: now) { $0.reusePort = on }
+        case SO_LINGER:
+            let seconds = try value.int(at: 4)
+            socket.linger = try value.int() != 0 ? max(0, seconds) : nil
+        case SO_KEEPALIVE:
+            let on = try value.int() != 0
+            layer.change(socket, at: now) { $0.keepAlive = on }
+        case SO_SNDBUF, SO_SNDBUFFORCE:
+            // Linux: a negative size is taken for a large one; the least is 2,304.
+            let size = bufferSize(try value.int())
+            layer.change(socket, at: now) { $0.sendBuffer = size }
+        case SO_RCVBUF, SO_RCVBUFFORCE:
+            let size = bufferSize(try value.int())
+            layer.change(socket, at: now) { $0.receiveBuffer = size }
+        case SO_ERROR, SO_TYPE, SO_ACCEPTCONN, SO_DOMAIN, SO_PROTOCOL: throw .unknownOption
+        default: try record(socket, option, value, at: now)
         }
     }
 
-    func option(_ socket: Socket, _ request: chitcp_request) throws(SocketError) -> (Int32, Int32, isPair: Bool) {
-        let (level, name) = (request.argument.0, request.argument.1)
-        switch (level, name) {
-        case (Int32(IPPROTO_TCP), TCP_NODELAY): return (socket.noDelay ? 1 : 0, 0, false)
-        case (Int32(IPPROTO_TCP), TCP_MAXSEG):
-            return (Int32(clamping: socket.connection?.info.maximumSegmentSize ?? 536), 0, false)
-        case (SOL_SOCKET, SO_REUSEADDR): return (socket.reuseAddress ? 1 : 0, 0, false)
-        case (SOL_SOCKET, SO_LINGER): return (socket.linger == nil ? 0 : 1, socket.linger ?? 0, true)
-        case (SOL_SOCKET, SO_TYPE): return (Int32(SOCK_STREAM.rawValue), 0, false)
-        case (SOL_SOCKET, SO_ACCEPTCONN): return (socket.listener == nil ? 0 : 1, 0, false)
-        case (SOL_SOCKET, SO_DOMAIN): return (socket.isIPv6 ? AF_INET6 : AF_INET, 0, false)
-        case (SOL_SOCKET, SO_PROTOCOL): return (Int32(IPPROTO_TCP), 0, false)
-        case (SOL_SOCKET, SO_ERROR):
+    private func bufferSize(_ asked: Int32) -> Int {
+        let size = asked < 0 ? ConnectionConfiguration.maximumBufferSize : Int(asked)
+        return min(max(size, 2304), ConnectionConfiguration.maximumBufferSize)
+    }
+
+    private func setTCPOption(
+        _ socket: Socket, _ option: OptionName, _ value: GivenValue, at now: Instant
+    ) throws(SocketError) {
+        switch option.name {
+        case TCP_NODELAY: layer.setNoDelay(socket, try value.int() != 0, at: now)
+        case TCP_KEEPIDLE:
+            let seconds = try value.int(in: 1...32_767)
+            layer.change(socket, at: now) { $0.keepAliveIdle = .seconds(Int64(seconds)) }
+        case TCP_KEEPINTVL:
+            let seconds = try value.int(in: 1...32_767)
+            layer.change(socket, at: now) { $0.keepAliveInterval = .seconds(Int64(seconds)) }
+        case TCP_KEEPCNT:
+            let count = try value.int(in: 1...127)
+            layer.change(socket, at: now) { $0.keepAliveProbes = Int(count) }
+        case TCP_USER_TIMEOUT:
+            let milliseconds = try value.int(in: 0...Int32.max)
+            layer.change(socket, at: now) { $0.userTimeout = .milliseconds(Int64(milliseconds)) }
+        case TCP_SYNCNT:
+            let count = try value.int(in: 1...127)
+            layer.change(socket, at: now) { $0.synRetries = Int(count) }
+        case TCP_LINGER2:
+            let seconds = min(try value.int(), 120)
+            layer.change(socket, at: now) { $0.finWait2Timeout = seconds < 0 ? .seconds(-1) : .seconds(Int64(seconds)) }
+        case TCP_NOTSENT_LOWAT:
+            let bytes = UInt32(bitPattern: try value.int())
+            layer.change(socket, at: now) { $0.unsentLimit = bytes == 0 || bytes == .max ? nil : Int(bytes) }
+        case TCP_MAXSEG:
+            _ = try value.int(in: 88...32_767)
+            try record(socket, option, value, at: now)
+        case TCP_CONGESTION:
+            // The only one there is. Linux: an unknown name is ENOENT.
+            guard String(decoding: value.bytes.prefix { $0 != 0 }, as: UTF8.self) == "reno" else {
+                throw .unknownCongestionControl
+            }
+        case TCP_INFO: throw .unknownOption
+        default: try record(socket, option, value, at: now)
+        }
+    }
+
+    private func setIPv6Option(
+        _ socket: Socket, _ option: OptionName, _ value: GivenValue, at now: Instant
+    ) throws(SocketError) {
+        guard socket.isIPv6 else { throw .unknownOption }
+        guard option.name == IPV6_V6ONLY else {
+            try record(socket, option, value, at: now)
+            return
+        }
+        // Linux: too late once an address is bound.
+        guard case .idle = socket.kind, socket.bound == nil else { throw .invalidArgument }
+        let on = try value.int() != 0
+        layer.change(socket, at: now) { $0.isIPv6Only = on }
+    }
+
+    private func record(
+        _ socket: Socket, _ option: OptionName, _ value: GivenValue, at now: Instant
+    ) throws(SocketError) {
+        guard recordedOptions[option] != nil else {
+            daemon.countUnknown(option)
+            throw .unknownOption
+        }
+        // Linux takes a single byte for the options of IP.
+        let isByte = value.bytes.count < 4 && option.level == Int32(IPPROTO_IP)
+        let number = isByte ? Int32(value.bytes.first ?? 0) : try value.int()
+        layer.change(socket, at: now) { $0.recorded[option] = number }
+    }
+
+    // MARK: Asking
+
+    /// The bytes of an option's value.
+    func option(_ socket: Socket, _ request: chitcp_request) throws(SocketError) -> [UInt8] {
+        let option = OptionName(request.argument.0, request.argument.1)
+        switch option.level {
+        case SOL_SOCKET:
+            if let value = socketOption(socket, option.name) { return value }
+        case Int32(IPPROTO_TCP):
+            if let value = tcpOption(socket, option.name) { return value }
+        case Int32(IPPROTO_IPV6):
+            guard socket.isIPv6 else { throw .unknownOption }
+            if option.name == IPV6_V6ONLY { return bytes(socket.settings.isIPv6Only) }
+        default: break
+        }
+        guard let initial = recordedOptions[option] else {
+            daemon.countUnknown(option)
+            throw .unknownOption
+        }
+        return bytes(socket.settings.recorded[option] ?? initial)
+    }
+
+    private func socketOption(_ socket: Socket, _ name: Int32) -> [UInt8]? {
+        let defaults = daemon.configuration.host.connection
+        let settings = socket.settings
+        switch name {
+        case SO_REUSEADDR: return bytes(socket.reuseAddress)
+        case SO_REUSEPORT: return bytes(settings.reusePort)
+        case SO_LINGER: return bytes(socket.linger != nil) + bytes(socket.linger ?? 0)
+        case SO_KEEPALIVE: return bytes(settings.keepAlive ?? defaults.keepAlive)
+        // Linux gives twice of what was set.
+        case SO_SNDBUF: return bytes(Int32(clamping: settings.sendBuffer.map { 2 * $0 } ?? defaults.sendBufferSize))
+        case SO_RCVBUF:
+            return bytes(Int32(clamping: settings.receiveBuffer.map { 2 * $0 } ?? defaults.receiveBufferSize))
+        case SO_TYPE: return bytes(Int32(SOCK_STREAM.rawValue))
+        case SO_ACCEPTCONN: return bytes(socket.listener != nil)
+        case SO_DOMAIN: return bytes(socket.isIPv6 ? AF_INET6 : AF_INET)
+        case SO_PROTOCOL: return bytes(Int32(IPPROTO_TCP))
+        case SO_ERROR:
             let error = socket.pendingError
             socket.pendingError = 0
-            return (error, 0, false)
-        default:
-            guard Self.recorded.contains(Self.key(level, name)) else { throw .unknownOption }
-            return (socket.recordedOptions[Self.key(level, name)] ?? 0, 0, false)
+            return bytes(error)
+        default: return nil
         }
     }
 
-    /// What `chitcp sockets` shows of a socket.
-    func socketStatus(_ socket: Socket) -> chitcp_socket_status {
-        var s = chitcp_socket_status()
-        s.number = Int32(socket.number)
-        s.state = Int32(socket.state.rawValue)
-        s.owner_pid = socket.ownerPID
-        s.owner_uid = Int32(bitPattern: socket.ownerUID)
-        s.local = controlAddress(socket.localName)
-        s.remote = controlAddress(socket.remoteName)
-        if let listener = socket.listener {
-            s.accept_queue = UInt32(listener.acceptQueueCount)
-            s.backlog = UInt32(listener.backlog)
+    private func tcpOption(_ socket: Socket, _ name: Int32) -> [UInt8]? {
+        let defaults = daemon.configuration.host.connection
+        let settings = socket.settings
+        func seconds(_ time: TimeInterval) -> [UInt8] { bytes(Int32(clamping: time.nanoseconds / 1_000_000_000)) }
+        switch name {
+        case TCP_NODELAY: return bytes(socket.noDelay)
+        case TCP_MAXSEG:
+            return socket.connection.map { bytes(Int32(clamping: $0.info.maximumSegmentSize)) }
+        case TCP_KEEPIDLE: return seconds(settings.keepAliveIdle ?? defaults.keepAliveIdle)
+        case TCP_KEEPINTVL: return seconds(settings.keepAliveInterval ?? defaults.keepAliveInterval)
+        case TCP_KEEPCNT: return bytes(Int32(clamping: settings.keepAliveProbes ?? defaults.keepAliveProbes))
+        case TCP_USER_TIMEOUT:
+            let time = settings.userTimeout ?? defaults.userTimeout ?? .zero
+            return bytes(Int32(clamping: time.nanoseconds / 1_000_000))
+        case TCP_SYNCNT: return bytes(Int32(clamping: settings.synRetries ?? defaults.synRetries))
+        case TCP_LINGER2: return seconds(settings.finWait2Timeout ?? defaults.finWait2Timeout)
+        case TCP_NOTSENT_LOWAT:
+            return bytes(Int32(bitPattern: UInt32(clamping: settings.unsentLimit ?? Int(UInt32.max))))
+        case TCP_CONGESTION:
+            let name = Array((socket.connection?.info.congestionControl ?? "reno").utf8.prefix(15))
+            return name + [UInt8](repeating: 0, count: 16 - name.count)
+        case TCP_INFO: return tcpInformation(of: socket)
+        default: return nil
         }
-        guard let info = socket.connection?.info else { return s }
-        s.send_queued = UInt32(clamping: info.sendQueued)
-        s.receive_queued = UInt32(clamping: info.receiveQueued)
-        s.iss = info.iss.value
-        s.irs = info.irs.value
-        s.snd_una = info.sndUna.value
-        s.snd_nxt = info.sndNxt.value
-        s.snd_wnd = info.sndWnd
-        s.rcv_nxt = info.rcvNxt.value
-        s.rcv_wnd = info.rcvWnd
-        s.maximum_segment_size = UInt32(clamping: info.maximumSegmentSize)
-        s.congestion_window = UInt32(clamping: info.congestionWindow)
-        s.slow_start_threshold = UInt32(clamping: info.slowStartThreshold)
-        s.smoothed_rtt = UInt64(info.smoothedRTT?.nanoseconds ?? 0)
-        s.rtt_variation = UInt64(info.rttVariation.nanoseconds)
-        s.retransmission_timeout = UInt64(info.retransmissionTimeout.nanoseconds)
-        s.segments_sent = info.segmentsSent
-        s.segments_received = info.segmentsReceived
-        s.bytes_sent = info.bytesSent
-        s.bytes_received = info.bytesReceived
-        s.segments_retransmitted = info.segmentsRetransmitted
-        s.bytes_retransmitted = info.bytesRetransmitted
-        withUnsafeMutableBytes(of: &s.congestion_control) { name in
-            for (i, byte) in info.congestionControl.utf8.prefix(15).enumerated() { name[i] = byte }
+    }
+
+    private func bytes(_ value: Int32) -> [UInt8] { withUnsafeBytes(of: value) { Array($0) } }
+    private func bytes(_ value: Bool) -> [UInt8] { bytes(value ? 1 : 0) }
+
+    /// What was set on a socket that is still idle: each a `chitcp_option` and its value.
+    func history(of socket: Socket) -> [UInt8] {
+        var all: [UInt8] = []
+        for (name, value) in socket.settings.history {
+            let head = chitcp_option(level: name.level, name: name.name, length: UInt32(value.count))
+            let entry = withUnsafeBytes(of: head) { Array($0) } + value
+            if all.count + entry.count <= Int(CHITCP_DATA_MAX) { all += entry }
         }
-        return s
+        return all
     }
 }
 
 extension chitcp_response {
-    /// Puts an option's value into the data field: an int, or the two of SO_LINGER.
-    mutating func setData(_ value: (Int32, Int32, isPair: Bool)) {
-        withUnsafeMutableBytes(of: &data) {
-            $0.storeBytes(of: value.0, as: Int32.self)
-            $0.storeBytes(of: value.1, toByteOffset: 4, as: Int32.self)
-        }
-        data_length = value.isPair ? 8 : 4
+    /// Puts bytes into the data field; what does not fit is left out.
+    mutating func setBytes(_ bytes: [UInt8]) {
+        let count = min(bytes.count, Int(CHITCP_DATA_MAX))
+        withUnsafeMutableBytes(of: &data) { $0.copyBytes(from: bytes.prefix(count)) }
+        data_length = UInt32(count)
     }
 }

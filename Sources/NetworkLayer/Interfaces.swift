@@ -17,6 +17,8 @@ public struct Readiness: OptionSet, Sendable {
     public static let readHangup = Readiness(rawValue: 4)
     /// Hang-up of both sides, or an error.
     public static let hangup = Readiness(rawValue: 8)
+    /// There is urgent data among what there is to read.
+    public static let urgent = Readiness(rawValue: 16)
 }
 
 /// Hears of one descriptor's readiness.

@@ -44,8 +44,9 @@ public final class Socket {
     public let isIPv6: Bool
     /// What it is doing.
     public internal(set) var kind = Kind.idle
-    /// The endpoint reserved by bind, to be given back.
+    /// The endpoint reserved by bind, to be given back, and how it was reserved.
     public internal(set) var bound: Endpoint?
+    var boundUse = PortUse()
     /// Hears of its events.
     public weak var owner: (any SocketOwner)?
     /// The process and user that made it.
@@ -74,8 +75,7 @@ public final class Socket {
     public var reuseAddress = false
     /// SO_LINGER's seconds, if it is on.
     public var linger: Int32?
-    /// Options that are kept and given back, by level and name.
-    public var recordedOptions: [UInt64: Int32] = [:]
+    private var rareSettings: SharedSettings?
 
     init(id: UInt64, number: Int, isIPv6: Bool) {
         self.id = id
@@ -83,10 +83,26 @@ public final class Socket {
         self.isIPv6 = isIPv6
     }
 
+    /// The options that were set; SO_REUSEADDR, SO_LINGER and TCP_NODELAY apart.
+    public internal(set) var settings: SocketSettings {
+        get { rareSettings?.values ?? SocketSettings() }
+        set {
+            if rareSettings != nil, isKnownUniquelyReferenced(&rareSettings) {
+                rareSettings?.values = newValue
+            } else {
+                rareSettings = SharedSettings(newValue)
+            }
+        }
+    }
+
+    /// True if any such option was set.
+    public var hasSettings: Bool { rareSettings != nil }
+
     /// Takes over what an accepted socket has of its listener.
     func inherit(from listening: Socket) {
         noDelay = listening.noDelay
         linger = listening.linger
+        rareSettings = listening.rareSettings
     }
 
     /// Its connection, if it has one.

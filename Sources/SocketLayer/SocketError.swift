@@ -15,6 +15,7 @@ public enum SocketError: Error, Hashable, Sendable {
     case isListening
     case tooManySockets
     case unknownOption
+    case unknownCongestionControl
     case socketTypeNotSupported
     case protocolNotSupported
     /// A debugger has attached itself to the socket already.
@@ -34,6 +35,7 @@ public enum SocketError: Error, Hashable, Sendable {
         case .isListening: return EOPNOTSUPP
         case .tooManySockets: return ENFILE
         case .unknownOption: return ENOPROTOOPT
+        case .unknownCongestionControl: return ENOENT
         case .socketTypeNotSupported: return ESOCKTNOSUPPORT
         case .protocolNotSupported: return EPROTONOSUPPORT
         case .isMonitored: return EAGAIN

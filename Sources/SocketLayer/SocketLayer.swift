@@ -13,6 +13,16 @@ public protocol LinkProvider: AnyObject {
     var addresses: [IPAddress] { get }
 }
 
+/// What a socket layer has done since it began. Bytes are payload, retransmissions included.
+public struct SocketTotals: Sendable {
+    /// Connections by connect(2), and those given to listeners' owners.
+    public internal(set) var connectionsOpened: UInt64 = 0, connectionsAccepted: UInt64 = 0
+    /// Segments given to links and received from them.
+    public internal(set) var segmentsSent: UInt64 = 0, segmentsReceived: UInt64 = 0
+    /// Payload of those segments.
+    public internal(set) var bytesSent: UInt64 = 0, bytesReceived: UInt64 = 0
+}
+
 /// The socket table and the calls on it. Calls never block: what has to wait is told to the socket's owner.
 public final class SocketLayer {
     /// The TCP.
@@ -23,6 +33,8 @@ public final class SocketLayer {
     public var stateObserver: ((Socket?, _ from: State, _ to: State) -> Void)?
     var breakpoints = Breakpoints()
     private var isRunning = false
+    /// What has been done since the beginning.
+    public private(set) var totals = SocketTotals()
     private var sockets: [Int: Socket] = [:]
     private var byID: [UInt64: Socket] = [:]
     private var freeNumbers = Heap<Int>()
@@ -83,9 +95,12 @@ public final class SocketLayer {
         {
             throw .addressNotAvailable
         }
-        do { socket.bound = try host.reservePort(endpoint, reuse: socket.reuseAddress) } catch {
-            throw .connection(error)
-        }
+        var use = PortUse()
+        use.reusesOld = socket.reuseAddress
+        use.sharesPort = socket.settings.reusePort
+        use.isIPv6Only = socket.settings.isIPv6Only
+        do { socket.bound = try host.reservePort(endpoint, use) } catch { throw .connection(error) }
+        socket.boundUse = use
     }
 
     /// listen(2). An unbound socket gets an ephemeral port.
@@ -97,10 +112,12 @@ public final class SocketLayer {
             if socket.bound == nil { try bind(socket, to: Endpoint(socket.isIPv6 ? .anyIPv6 : .anyIPv4, 0)) }
             guard let bound = socket.bound else { throw .invalidArgument }
             do {
-                let listener = try host.listen(on: bound, backlog: backlog)
+                let listener = try host.listen(
+                    on: bound, backlog: backlog, use: socket.boundUse, configuration: configuration(of: socket))
                 if stateObserver != nil { listener.eventMask = .stateChanges }
                 listener.userData = socket
                 socket.kind = .listening(listener)
+                forgetHistory(socket)
                 refreshEventMask(of: socket)
                 endWaits(of: socket, reaching: .listen, at: now)
             } catch { throw .connection(error) }
@@ -133,14 +150,14 @@ public final class SocketLayer {
         } else {
             do { local = try links.localAddress(toReach: remote.address) } catch { throw .connection(.unreachable) }
         }
-        var configuration = host.configuration.connection
-        configuration.noDelay = socket.noDelay
         do {
             let connection = try host.open(
-                from: socket.bound, localAddress: local, to: remote, configuration: configuration,
+                from: socket.bound, localAddress: local, to: remote, configuration: configuration(of: socket),
                 eventMask: eventMask(for: socket), at: now)
             connection.userData = socket
             socket.kind = .connection(connection)
+            forgetHistory(socket)
+            totals.connectionsOpened += 1
             if socket.monitor != nil { converse(socket, connection.tuple) }
         } catch { throw .connection(error) }
     }
@@ -162,6 +179,7 @@ public final class SocketLayer {
         connection.userData = new
         new.kind = .connection(connection)
         new.wasEstablished = true
+        totals.connectionsAccepted += 1
         new.inherit(from: socket)
         return new
     }
@@ -183,7 +201,7 @@ public final class SocketLayer {
         }
         switch socket.kind {
         case .connection(let connection) where !socket.hasEnded:
-            if let bound = socket.bound { host.releasePort(bound) }
+            if let bound = socket.bound { host.releasePort(bound, socket.boundUse) }
             socket.bound = nil
             if aborting || socket.linger == 0 {
                 host.abort(connection, at: now)
@@ -201,7 +219,7 @@ public final class SocketLayer {
     }
 
     func release(_ socket: Socket, at now: Instant) {
-        if let bound = socket.bound { host.releasePort(bound) }
+        if let bound = socket.bound { host.releasePort(bound, socket.boundUse) }
         socket.bound = nil
         endConversation(of: socket)
         guard sockets.removeValue(forKey: socket.number) != nil else { return }
@@ -210,10 +228,43 @@ public final class SocketLayer {
         endWaits(ofReleased: socket, at: now)
     }
 
+    // MARK: Options
+
     /// TCP_NODELAY.
     public func setNoDelay(_ socket: Socket, _ noDelay: Bool, at now: Instant) {
         socket.noDelay = noDelay
         if let connection = socket.connection { host.setNoDelay(connection, noDelay, at: now) }
+        if let listener = socket.listener, let own = configuration(of: socket) { host.configure(listener, own) }
+    }
+
+    /// Changes a socket's settings and what follows from them for its connection, or for those its listener will have.
+    public func change(_ socket: Socket, at now: Instant, _ body: (inout SocketSettings) -> Void) {
+        body(&socket.settings)
+        if let connection = socket.connection {
+            let settings = socket.settings
+            host.reconfigure(connection, at: now) { settings.apply(to: &$0) }
+        } else if let listener = socket.listener, let own = configuration(of: socket) {
+            host.configure(listener, own)
+        }
+    }
+
+    /// Remembers that an option was set, while a kernel socket may still have to take this one's place.
+    public func note(_ socket: Socket, _ name: OptionName, _ value: [UInt8]) {
+        guard case .idle = socket.kind else { return }
+        // Bounded by the number of options there are: a later value takes an earlier one's place.
+        socket.settings.history.removeAll { $0.name == name }
+        socket.settings.history.append((name, value))
+    }
+
+    private func forgetHistory(_ socket: Socket) { if socket.hasSettings { socket.settings.history = [] } }
+
+    /// nil: nothing differs from the host's defaults.
+    private func configuration(of socket: Socket) -> ConnectionConfiguration? {
+        guard socket.noDelay || socket.hasSettings else { return nil }
+        var configuration = host.configuration.connection
+        if socket.noDelay { configuration.noDelay = true }
+        socket.settings.apply(to: &configuration)
+        return configuration
     }
 
     // MARK: Running
@@ -231,6 +282,8 @@ public final class SocketLayer {
         while let output = host.poll(at: now) {
             switch output {
             case .transmit(let transmission, let tuple, let link):
+                totals.segmentsSent += UInt64(transmission.segmentCount)
+                totals.bytesSent += UInt64(transmission.payload.count)
                 if breakpoints.conversations.isEmpty || !stopsAt(transmission, tuple, on: link, at: now) {
                     links?.transmit(transmission, tuple, on: link, at: now)
                 }
@@ -287,6 +340,8 @@ extension SocketLayer: SegmentReceiver {
     public func segmentArrived(
         _ header: SegmentHeader, payload: UnsafeRawBufferPointer, tuple: FourTuple, on link: LinkID, at now: Instant
     ) {
+        totals.segmentsReceived += 1
+        totals.bytesReceived += UInt64(payload.count)
         if !breakpoints.conversations.isEmpty, let conversation = breakpoints.conversations[tuple] {
             arrive(header, payload: payload, for: conversation, on: link, at: now)
         } else {

@@ -7,6 +7,8 @@ public struct ConnectionConfiguration: Sendable {
     public var sendBufferSize = 1 << 20
     /// Bytes that may wait unread: 1 to 16 MiB. It bounds the window that is announced.
     public var receiveBufferSize = 1 << 20
+    /// Bytes that may wait unsent in the send buffer (TCP_NOTSENT_LOWAT): 1 or more.
+    public var unsentLimit = Int.max
     /// True switches Nagle's algorithm off (TCP_NODELAY).
     public var noDelay = false
     /// The smallest retransmission timeout. RFC 6298 2.4 says 1 s; Linux and this project 200 ms.
@@ -62,6 +64,7 @@ public struct ConnectionConfiguration: Sendable {
         c.sendBufferSize = min(max(c.sendBufferSize, 1), Self.maximumBufferSize)
         c.receiveBufferSize = min(max(c.receiveBufferSize, 1), Self.maximumBufferSize)
         c.maximumSegmentSize = min(max(c.maximumSegmentSize, 1), 65_535)
+        c.unsentLimit = max(c.unsentLimit, 1)
         c.minimumRTO = max(c.minimumRTO, .milliseconds(1))
         c.maximumRTO = max(c.maximumRTO, c.minimumRTO)
         c.initialRTO = min(max(c.initialRTO, c.minimumRTO), c.maximumRTO)

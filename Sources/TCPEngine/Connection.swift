@@ -187,10 +187,13 @@ public final class Connection: TurnTaking {
     public var isAtEndOfStream: Bool { receiveBuffer.count == 0 && hasReceivedFin }
     /// Room in the send buffer.
     public var sendSpace: Int {
-        state.maySend && !finQueued ? max(0, configuration.sendBufferSize - sendBuffer.count) : 0
+        guard state.maySend, !finQueued else { return 0 }
+        return max(0, min(configuration.sendBufferSize - sendBuffer.count, configuration.unsentLimit - unsentBytes))
     }
     /// True while the connection waits in its listener's accept queue.
     public var isAwaitingAccept: Bool { listener != nil && !isOpening }
+    /// Bytes in the send buffer that were never sent.
+    public var unsentBytes: Int { max(0, sendBuffer.end - max(tcb.send.nxt, sendBuffer.start)) }
     /// Bytes in the send buffer, unacknowledged or unsent.
     public var sendQueued: Int { sendBuffer.count }
 

@@ -113,7 +113,7 @@ extension IPHeader {
         default: throw .unknownVersion
         }
         // RFC 9293 3.9.2.3 (MUST-57): segments from such sources are dropped.
-        guard !header.source.isUnspecified, !header.source.isMulticast else { throw .badSource }
+        guard !header.source.isUnspecified, !header.source.isMulticastOrBroadcast else { throw .badSource }
         return (header, payload)
     }
 
@@ -177,12 +177,5 @@ extension IPHeader {
             }
         }
         throw .badExtensions
-    }
-}
-
-extension IPAddress {
-    /// True for 224.0.0.0/4, for the limited broadcast address, and for ff00::/8.
-    public var isMulticast: Bool {
-        isIPv4 ? v4Bits >> 28 == 0xE || v4Bits == .max : high >> 56 == 0xFF
     }
 }

@@ -92,6 +92,9 @@ final class TestDaemon {
 
     deinit { stop() }
 
+    /// What it has done so far.
+    func totals() throws -> DaemonTotals { try DaemonControl.totals(of: path) }
+
     /// A chisocket that listens here.
     func listener(port: UInt16, backlog: Int32 = 16) throws -> Chisocket {
         let listener = try Chisocket.listening(on: endpoint(port), backlog: backlog, daemon: path)

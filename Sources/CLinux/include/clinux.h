@@ -22,6 +22,9 @@ int clinux_unread(int fd);
 /* Bytes (for UNIX sockets: of socket memory) written and not yet read by the peer, or -1 with errno. */
 int clinux_unsent(int fd);
 
+/* 1 if the next byte to read is an urgent one, else 0. */
+int clinux_is_at_mark(int fd);
+
 /* Sends `length` bytes with descriptor `passed` attached (-1: none). */
 ssize_t clinux_send_descriptor(int fd, const void *bytes, size_t length, int passed, int flags);
 
@@ -31,6 +34,9 @@ ssize_t clinux_receive_descriptor(int fd, void *bytes, size_t length, int *recei
 
 /* The credentials of a UNIX socket's peer; 0 or -1 with errno. */
 int clinux_peer_credentials(int fd, int *pid, unsigned *uid, unsigned *gid);
+
+/* The supplementary groups of a UNIX socket's peer: how many of them (at most `count`), or -1. */
+int clinux_peer_groups(int fd, unsigned *groups, int count);
 
 /* accept4, non-blocking and close-on-exec. */
 int clinux_accept(int fd, struct sockaddr *address, socklen_t *length);
@@ -57,4 +63,6 @@ int clinux_tun_open(const char *name, int *offload);
 int clinux_interface_up(const char *name, int mtu);
 /* Bytes of the heap block at `p`. */
 size_t clinux_allocation_size(const void *p);
+/* 1 if the file gives capabilities to whoever runs it. */
+int clinux_has_capabilities(const char *path);
 #endif

@@ -34,15 +34,28 @@ enum chitcp_operation {
                                descriptor -> answered when the connection is established or has failed */
     CHITCP_OP_SHUTDOWN = 6, /* argument[0] SHUT_RD, SHUT_WR or SHUT_RDWR */
     CHITCP_OP_NAMES = 7,    /* -> local, remote (family 0 where there is none), argument[0] tcp state, [1] the daemon's
-                               socket number */
-    CHITCP_OP_SET_OPTION = 8, /* argument[0] level, [1] name; data */
+                               socket number, [2] domain */
+    CHITCP_OP_SET_OPTION = 8, /* argument[0] level, [1] name; data -> argument[0]: if not 0, the SO_SNDBUF that the
+                               application's descriptor is to get, so that its writer feels the option */
     CHITCP_OP_GET_OPTION = 9, /* argument[0] level, [1] name -> data */
     CHITCP_OP_LIST = 10,    /* argument[0] socket number to begin with -> data: struct chitcp_socket_status of the first
                                socket with that number or a higher one; result: its number, -1 with ENOENT at the end */
-    CHITCP_OP_ABORT = 11    /* reset the connection, whatever is queued */
+    CHITCP_OP_ABORT = 11,   /* reset the connection, whatever is queued */
+    CHITCP_OP_OPTIONS = 12, /* -> data: the options set so far, each a struct chitcp_option and its value */
+    CHITCP_OP_QUEUES = 13,  /* -> argument[0] bytes the peer has not acknowledged, [1] those of them not sent yet */
+    CHITCP_OP_TOTALS = 14   /* -> data: struct chitcp_totals */
 };
 
+/* TCP states in responses: chiTCP's numbers. */
+#define CHITCP_STATE_CLOSED 0
+#define CHITCP_STATE_LISTEN 1
+
 #define CHITCP_DATA_MAX 512
+
+/* What `chitcp run` tells the preload besides CHITCPD_SOCK: ranges of addresses ("10.0.0.0/8,::1/128") that alone are the
+ * daemon's, or that are the kernel's. */
+#define CHITCP_ENVIRONMENT_ONLY   "CHITCP_RUN_ONLY"
+#define CHITCP_ENVIRONMENT_EXCEPT "CHITCP_RUN_EXCEPT"
 
 /* The application's request. Every request has the full size of the struct. */
 struct chitcp_request {
@@ -84,6 +97,13 @@ struct chitcp_accepted {
     struct chitcp_address remote;
 };
 
+/* An option in the response to CHITCP_OP_OPTIONS, followed by `length` bytes of value. */
+struct chitcp_option {
+    int32_t  level;
+    int32_t  name;
+    uint32_t length;
+};
+
 /* One socket as `chitcp sockets` shows it. Times in nanoseconds, sizes in bytes. */
 struct chitcp_socket_status {
     uint64_t socket_id;
@@ -107,6 +127,15 @@ struct chitcp_socket_status {
     uint64_t bytes_sent, bytes_received;        /* payload, first transmissions / delivered in order */
     uint64_t segments_retransmitted, bytes_retransmitted;
     char     congestion_control[16];            /* name, zero-terminated */
+};
+
+/* What a daemon has done since it began. Bytes are payload, retransmissions included. */
+struct chitcp_totals {
+    uint64_t connections_opened, connections_accepted;
+    uint64_t segments_sent, segments_received;
+    uint64_t bytes_sent, bytes_received;
+    uint64_t unknown_options;   /* getsockopt and setsockopt answered with ENOPROTOOPT */
+    uint32_t last_unknown_level, last_unknown_name;
 };
 
 _Static_assert(sizeof(struct chitcp_address) == 24, "layout");

@@ -30,7 +30,7 @@ public final class Host {
     // Accesses are not checked for overlap: see `Connection`.
     let pool = ChunkPool()
     @exclusivity(unchecked) var table: ConnectionTable
-    @exclusivity(unchecked) var listeners: [Endpoint: Listener] = [:]
+    @exclusivity(unchecked) var listeners = ListenerTable()
     @exclusivity(unchecked) var reservations = PortReservations()
     @exclusivity(unchecked) var ephemeralPorts: EphemeralPorts
     @exclusivity(unchecked) var deadlines = DeadlineQueue()
@@ -99,7 +99,7 @@ public final class Host {
             ) { port in
                 let local = Endpoint(address, port)
                 return isFree(FourTuple(local: local, remote: remote), at: now) && !reservations.isTaken(local)
-                    && listeners[local] == nil
+                    && !listeners.isTaken(local)
             }
             guard let port else { throw .noPortLeft }
             tuple = FourTuple(local: Endpoint(address, port), remote: remote)
@@ -121,17 +121,21 @@ public final class Host {
 
     /// Passive OPEN (RFC 9293 3.10.1). Connections derive `configuration` and `eventMask` from the listener.
     public func listen(
-        on local: Endpoint, backlog: Int, configuration own: ConnectionConfiguration? = nil
+        on local: Endpoint, backlog: Int, use: PortUse = PortUse(), configuration own: ConnectionConfiguration? = nil
     ) throws(ConnectionError) -> Listener {
-        guard listeners[local] == nil else { throw .addressInUse }
         let listener = Listener(
-            local: local, backlog: backlog, configuration: own.map { SharedConfiguration($0) } ?? defaults)
-        listeners[local] = listener
+            local: local, backlog: backlog, use: use, configuration: own.map { SharedConfiguration($0) } ?? defaults)
+        guard listeners.add(listener) else { throw .addressInUse }
         return listener
     }
 
     /// Changes a listener's backlog, as a second listen(2) does.
     public func setBacklog(_ backlog: Int, of listener: Listener) { listener.backlog = min(max(backlog, 1), 4096) }
+
+    /// Changes how a listener's later connections behave.
+    public func configure(_ listener: Listener, _ configuration: ConnectionConfiguration) {
+        listener.shared = SharedConfiguration(configuration)
+    }
 
     /// Takes the oldest connection off the accept queue.
     public func accept(_ listener: Listener) -> Connection? {
@@ -144,7 +148,7 @@ public final class Host {
     public func close(_ listener: Listener, at now: Instant) {
         guard !listener.isClosed else { return }
         listener.isClosed = true
-        listeners[listener.local] = nil
+        listeners.remove(listener)
         for connection in listener.opening + Array(listener.acceptQueue) {
             leaveOpening(connection)
             connection.listener = nil
@@ -153,28 +157,27 @@ public final class Host {
         listener.acceptQueue = Deque()
     }
 
-    /// Reserves a local endpoint for a socket (bind). Port 0 chooses one. `reuse` permits a port that old connections
-    /// still occupy, as SO_REUSEADDR does.
-    public func reservePort(_ endpoint: Endpoint, reuse: Bool) throws(ConnectionError) -> Endpoint {
+    /// Reserves a local endpoint for a socket (bind). Port 0 chooses one.
+    public func reservePort(_ endpoint: Endpoint, _ use: PortUse = PortUse()) throws(ConnectionError) -> Endpoint {
         var endpoint = endpoint
         if endpoint.port == 0 {
             let nobody = Endpoint(endpoint.address, 0)
             let port = ephemeralPorts.choose(
                 offset: secrets.portOffset(local: endpoint.address, remote: nobody, salt: 3), slot: 0
-            ) { !reservations.isTaken(Endpoint(endpoint.address, $0)) }
+            ) { !reservations.isTaken(Endpoint(endpoint.address, $0), use) }
             guard let port else { throw .noPortLeft }
             endpoint.port = port
-        } else if reservations.isTaken(endpoint) {
+        } else if reservations.isTaken(endpoint, use) {
             throw .addressInUse
-        } else if !reuse, isPortInUse(endpoint) {
+        } else if !use.reusesOld, !use.sharesPort, isPortInUse(endpoint) {
             throw .addressInUse
         }
-        reservations.reserve(endpoint)
+        reservations.reserve(endpoint, use)
         return endpoint
     }
 
     /// Gives a reserved endpoint back.
-    public func releasePort(_ endpoint: Endpoint) { reservations.release(endpoint) }
+    public func releasePort(_ endpoint: Endpoint, _ use: PortUse) { reservations.release(endpoint, use) }
 
     /// True if a connection, TIME-WAIT included, has this local endpoint.
     private func isPortInUse(_ endpoint: Endpoint) -> Bool {
@@ -265,6 +268,14 @@ public final class Host {
         _ connection: Connection, _ on: Bool, idle: TimeInterval, interval: TimeInterval, probes: Int, at now: Instant
     ) {
         connection.setKeepAlive(on, idle: idle, interval: interval, probes: probes, at: now)
+        touch(connection, at: now)
+    }
+
+    /// Changes how a connection behaves from now on; see `Connection.reconfigure`.
+    public func reconfigure(
+        _ connection: Connection, at now: Instant, _ body: (inout ConnectionConfiguration) -> Void
+    ) {
+        connection.reconfigure(at: now, body)
         touch(connection, at: now)
     }
 

@@ -68,7 +68,7 @@ extension Host {
             statistics.orphanSegments += 1
             return
         }
-        guard let listener = listener(for: tuple.local), !bits.contains(.rst), !bits.contains(.ack) else {
+        guard let listener = listener(for: tuple), !bits.contains(.rst), !bits.contains(.ack) else {
             // RFC 9293 3.10.7.2, first and second, are 3.10.7.1: RST is ignored, ACK is reset.
             answerStranger(header, payload: payload, tuple: tuple, link: link)
             return
@@ -99,11 +99,11 @@ extension Host {
         reply(halfOpen.synAck(effective(link.properties), at: now), tuple: tuple, link: link)
     }
 
-    /// Who listens for connections to `local`.
-    func listener(for local: Endpoint) -> Listener? {
-        listeners[local]
-            ?? (local.address.isIPv4 ? listeners[Endpoint(.anyIPv4, local.port)] : nil)
-            ?? listeners[Endpoint(.anyIPv6, local.port)]
+    /// Who listens for the connection with these ends.
+    func listener(for tuple: FourTuple) -> Listener? {
+        listeners.listener(for: tuple.local) {
+            secrets.portOffset(local: tuple.local.address, remote: tuple.remote, salt: 5)
+        }
     }
 
     /// What came with a SYN, if there is room for it: at most what the window of the SYN-ACK allows, and little for all

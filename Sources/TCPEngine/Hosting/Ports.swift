@@ -1,25 +1,5 @@
-// Local ports: reservations by bind, and the choice of ephemeral ones (RFC 6056).
+// The choice of ephemeral ports (RFC 6056).
 import TCPSegments
-
-/// Which local endpoints are reserved by bind.
-struct PortReservations {
-    private var reserved: [Endpoint: Int] = [:]
-
-    /// True if `endpoint` collides with a reservation: the same port on the same or on any address.
-    func isTaken(_ endpoint: Endpoint) -> Bool {
-        if reserved.isEmpty { return false }
-        if reserved[endpoint] != nil { return true }
-        if endpoint.address.isUnspecified { return reserved.keys.contains { $0.port == endpoint.port } }
-        return reserved[Endpoint(.anyIPv4, endpoint.port)] != nil || reserved[Endpoint(.anyIPv6, endpoint.port)] != nil
-    }
-
-    mutating func reserve(_ endpoint: Endpoint) { reserved[endpoint, default: 0] += 1 }
-
-    mutating func release(_ endpoint: Endpoint) {
-        guard let n = reserved[endpoint] else { return }
-        reserved[endpoint] = n > 1 ? n - 1 : nil
-    }
-}
 
 /// Where the search for a free ephemeral port begins (RFC 6056 3.3.4, algorithm 4, double-hash).
 struct EphemeralPorts {

@@ -56,7 +56,7 @@ extension Host {
             break
         case .reopen:
             // A SYN that nobody awaits does not end TIME-WAIT.
-            if listener(for: record.tuple.local) != nil {
+            if listener(for: record.tuple) != nil {
                 arrivesForListener(
                     header, payload: payload, tuple: record.tuple, link: link, at: now, replacing: record)
                 return
@@ -73,7 +73,7 @@ extension Host {
         at now: Instant
     ) -> Bool {
         guard connection.state == .timeWait, !header.controlBits.contains(.ack),
-            listener(for: connection.tuple.local) != nil
+            listener(for: connection.tuple) != nil
         else { return false }
         let record = TimeWaitRecord(connection, link: link.id, at: now)
         guard case .reopen = record.disposition(of: header, payloadCount: payload.count, at: now) else { return false }

@@ -108,7 +108,9 @@ public final class Listener {
     /// For whoever owns the listener.
     public var userData: AnyObject?
 
-    let shared: SharedConfiguration
+    /// Others may listen at the same endpoint; and `::` is for IPv6 only.
+    let sharesPort, isIPv6Only: Bool
+    var shared: SharedConfiguration
     var configuration: ConnectionConfiguration { shared.values }
     var acceptQueue = Deque<Connection>()
     /// Connections made at the SYN that are not established yet.
@@ -118,8 +120,10 @@ public final class Listener {
     /// True once it was closed.
     public internal(set) var isClosed = false
 
-    init(local: Endpoint, backlog: Int, configuration: SharedConfiguration) {
+    init(local: Endpoint, backlog: Int, use: PortUse = PortUse(), configuration: SharedConfiguration) {
         self.local = local
+        sharesPort = use.sharesPort
+        isIPv6Only = use.isIPv6Only
         self.backlog = min(max(backlog, 1), 4096)
         shared = configuration
     }

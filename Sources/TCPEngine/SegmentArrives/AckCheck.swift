@@ -86,10 +86,7 @@ extension Connection {
             armRetransmission(at: now)
         }
         if let end = sendUrgent, ack >= end { sendUrgent = nil }
-        if wantsWritable, sendSpace >= max(1, configuration.sendBufferSize / 3) {
-            wantsWritable = false
-            emit(.writable)
-        }
+        announceRoom()
         if finQueued, ack > finPosition { finWasAcknowledged(at: now) }
     }
 

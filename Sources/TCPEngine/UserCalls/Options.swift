@@ -21,6 +21,17 @@ extension Connection {
     /// Switches Nagle's algorithm off or on; what it held back leaves with the next poll.
     public func setNoDelay(_ noDelay: Bool) { self.noDelay = noDelay }
 
+    /// Changes what `body` changes of the configuration. A smaller buffer keeps what it holds and takes no more until it fits.
+    public func reconfigure(at now: Instant, _ body: (inout ConnectionConfiguration) -> Void) {
+        let before = configuration
+        change(body)
+        let after = configuration
+        if before.noDelay != after.noDelay { noDelay = after.noDelay }
+        if before.keepAlive != after.keepAlive || before.keepAliveIdle != after.keepAliveIdle { armKeepAlive(at: now) }
+        announceRoom()
+        considerWindowUpdate()
+    }
+
     private func change(_ body: (inout ConnectionConfiguration) -> Void) {
         var values = configuration
         body(&values)

@@ -26,6 +26,15 @@ extension Connection {
         return written
     }
 
+    /// Tells the user that found no room as soon as there is enough of it to be worth a wake-up.
+    func announceRoom() {
+        guard wantsWritable else { return }
+        let limits = configuration
+        guard sendSpace >= max(1, min(limits.sendBufferSize, limits.unsentLimit) / 3) else { return }
+        wantsWritable = false
+        emit(.writable)
+    }
+
     /// SEND with the urgent flag (RFC 9293 3.10.2): as `send`, and the peer hears that urgent data ends with the last of the
     /// bytes that were queued.
     public func sendUrgent(_ bytes: UnsafeRawBufferPointer, at now: Instant) throws(ConnectionError) -> Int {

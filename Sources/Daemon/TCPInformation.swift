@@ -1,0 +1,74 @@
+// TCP_INFO: what a connection tells of itself, in the layout of Linux's struct tcp_info.
+import Glibc
+import SocketLayer
+import TCPEngine
+import TCPSegments
+
+/// Bytes of struct tcp_info (linux/tcp.h), as far as there is something to say.
+private let tcpInfoSize = 248
+
+/// The bytes of struct tcp_info for a socket. Times are in microseconds where Linux has them so, else in milliseconds.
+func tcpInformation(of socket: Socket) -> [UInt8] {
+    var bytes = [UInt8](repeating: 0, count: tcpInfoSize)
+    func put<T: FixedWidthInteger>(_ value: T, at place: Int) {
+        // Bounds: the places below end within the 248 bytes.
+        bytes.withUnsafeMutableBytes { $0.storeBytes(of: value, toByteOffset: place, as: T.self) }
+    }
+    func put32(_ value: Int, at place: Int) { put(UInt32(clamping: value), at: place) }
+    put(linuxState(socket.state), at: 0)
+    if let listener = socket.listener {
+        // Linux: the queue of a listener stands in tcpi_unacked, its limit in tcpi_sacked.
+        put32(listener.acceptQueueCount, at: 24)
+        put32(listener.backlog, at: 28)
+        return bytes
+    }
+    guard let info = socket.connection?.info else { return bytes }
+    func microseconds(_ time: TimeInterval) -> Int { Int(time.nanoseconds / 1000) }
+    let mss = max(1, info.maximumSegmentSize)
+    var options: UInt8 = 0
+    if info.usesTimestamps { options |= 1 }
+    if info.usesSelectiveAcks { options |= 2 }
+    if info.usesWindowScaling { options |= 4 }
+    put(options, at: 5)
+    put32(microseconds(info.retransmissionTimeout), at: 8)
+    put32(mss, at: 16)
+    put32(mss, at: 20)
+    put32((info.inFlight + mss - 1) / mss, at: 24)
+    put32(mss + 40, at: 60)
+    put32(microseconds(info.smoothedRTT ?? .zero), at: 68)
+    put32(microseconds(info.rttVariation), at: 72)
+    put32(info.slowStartThreshold == .max ? Int(Int32.max) : info.slowStartThreshold / mss, at: 76)
+    put32(max(1, info.congestionWindow / mss), at: 80)
+    put32(mss, at: 84)
+    put32(3, at: 88)
+    put(UInt32(clamping: info.segmentsRetransmitted), at: 100)
+    put(UInt64.max, at: 112)
+    let unacknowledged = UInt64(clamping: info.inFlight)
+    put(info.bytesSent >= unacknowledged ? info.bytesSent - unacknowledged : 0, at: 120)
+    put(info.bytesReceived, at: 128)
+    put(UInt32(truncatingIfNeeded: info.segmentsSent), at: 136)
+    put(UInt32(truncatingIfNeeded: info.segmentsReceived), at: 140)
+    put32(socket.connection?.unsentBytes ?? 0, at: 144)
+    put(info.bytesSent + info.bytesRetransmitted, at: 200)
+    put(info.bytesRetransmitted, at: 208)
+    put(info.sndWnd, at: 228)
+    put(info.rcvWnd, at: 232)
+    return bytes
+}
+
+/// The number Linux has for a state (include/net/tcp_states.h).
+private func linuxState(_ state: State) -> UInt8 {
+    switch state {
+    case .established: return 1
+    case .synSent: return 2
+    case .synReceived: return 3
+    case .finWait1: return 4
+    case .finWait2: return 5
+    case .timeWait: return 6
+    case .closed: return 7
+    case .closeWait: return 8
+    case .lastAck: return 9
+    case .listen: return 10
+    case .closing: return 11
+    }
+}

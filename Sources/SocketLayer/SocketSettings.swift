@@ -1,0 +1,67 @@
+// What options have been set on a socket, apart from the few that nearly every socket has.
+import TCPEngine
+import TCPSegments
+
+/// Options that most sockets never set. nil: the daemon's configuration decides.
+public struct SocketSettings: Sendable {
+    /// SO_SNDBUF and SO_RCVBUF in bytes, as asked for. The connection gets a half, the way to the application the other.
+    public var sendBuffer, receiveBuffer: Int?
+    /// SO_KEEPALIVE.
+    public var keepAlive: Bool?
+    /// TCP_KEEPIDLE, TCP_KEEPINTVL.
+    public var keepAliveIdle, keepAliveInterval: TimeInterval?
+    /// TCP_KEEPCNT.
+    public var keepAliveProbes: Int?
+    /// TCP_USER_TIMEOUT; zero: none.
+    public var userTimeout: TimeInterval?
+    /// TCP_SYNCNT: retransmissions of a SYN.
+    public var synRetries: Int?
+    /// TCP_LINGER2: how long an orphan waits in FIN-WAIT-2; negative: not at all.
+    public var finWait2Timeout: TimeInterval?
+    /// TCP_NOTSENT_LOWAT: unsent bytes beyond which the writer has to wait.
+    public var unsentLimit: Int?
+    /// SO_REUSEPORT.
+    public var reusePort = false
+    /// IPV6_V6ONLY.
+    public var isIPv6Only = false
+    /// Options that are kept and given back, by level and name.
+    public var recorded: [OptionName: Int32] = [:]
+    /// What has been set, byte by byte, until the socket connects or listens: a kernel socket may have to take its place.
+    public var history: [(name: OptionName, value: [UInt8])] = []
+
+    /// Nothing set.
+    public init() {}
+
+    /// Changes what is set in a connection's configuration.
+    func apply(to c: inout ConnectionConfiguration) {
+        if let sendBuffer { c.sendBufferSize = max(1, sendBuffer / 2) }
+        if let receiveBuffer { c.receiveBufferSize = max(1, receiveBuffer / 2) }
+        if let keepAlive { c.keepAlive = keepAlive }
+        if let keepAliveIdle { c.keepAliveIdle = keepAliveIdle }
+        if let keepAliveInterval { c.keepAliveInterval = keepAliveInterval }
+        if let keepAliveProbes { c.keepAliveProbes = keepAliveProbes }
+        if let userTimeout { c.userTimeout = userTimeout == .zero ? nil : userTimeout }
+        if let synRetries { c.synRetries = synRetries }
+        if let unsentLimit { c.unsentLimit = unsentLimit }
+        if let finWait2Timeout { c.finWait2Timeout = max(.zero, finWait2Timeout) }
+    }
+}
+
+/// An option's level and name.
+public struct OptionName: Hashable, Sendable {
+    /// Both numbers, as setsockopt(2) has them.
+    public let level, name: Int32
+
+    /// One with these numbers.
+    public init(_ level: Int32, _ name: Int32) {
+        self.level = level
+        self.name = name
+    }
+}
+
+/// Settings that a listener and its connections share until one of them changes its own.
+final class SharedSettings {
+    var values: SocketSettings
+
+    init(_ values: SocketSettings) { self.values = values }
+}

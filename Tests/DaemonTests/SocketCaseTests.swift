@@ -1,0 +1,71 @@
+// Unmodified programs: what they may expect of a socket holds on the kernel's TCP and on chitcpd's alike.
+import Glibc
+import Testing
+
+/// The programs in Programs/.
+enum SocketCases {
+    /// The cases of Programs/, compiled once into the build folder.
+    static let program: Result<String, any Error> = Result {
+        let binary = BuildFolder.path + "/socket-cases-\(getpid())"
+        let sources = ["main", "connecting", "data", "processes", "options"].map {
+            BuildFolder.sources + "Programs/\($0).c"
+        }
+        let built = try runProgram(
+            "gcc", ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O1", "-pthread", "-o", binary] + sources)
+        try #require(built.code == 0, "\(built.output)")
+        // Under its own name at once: another run of the tests may be using the last one.
+        try #require(rename(binary, BuildFolder.path + "/socket-cases") == 0)
+        return BuildFolder.path + "/socket-cases"
+    }
+
+    static let names: [String] = {
+        guard let listed = try? runProgram(program.get(), []) else { return [] }
+        return listed.output.split(separator: "\n").map(String.init)
+    }()
+}
+
+@Suite("Programs' sockets", .timeLimit(.minutes(5)))
+struct SocketCaseTests {
+    @Test("there are cases")
+    func cases() throws {
+        _ = try SocketCases.program.get()
+        #expect(SocketCases.names.count > 20)
+    }
+
+    @Test("a case passes on the kernel's TCP and on chitcpd's", arguments: SocketCases.names)
+    func alike(_ name: String) throws {
+        let number = try #require(SocketCases.names.firstIndex(of: name)) + 1
+        let address = "127.90.\(number).1"
+        let kernel = try runProgram(SocketCases.program.get(), [name, address])
+        try #require(kernel.code == 0, "on the kernel's TCP: \(kernel.output)")
+        let folder = try TemporaryFolder()
+        let daemon = try TestDaemon(address, in: folder)
+        let ours = try runProgram(
+            SocketCases.program.get(), [name, address],
+            environment: ["LD_PRELOAD": BuildFolder.preload, "CHITCPD_SOCK": daemon.path.path])
+        #expect(ours.code == 0, "on chitcpd's TCP: \(ours.output)")
+        let totals = try daemon.totals()
+        #expect(totals.segmentsSent > 0 || Self.withoutSegments.contains(name), "nothing crossed chitcpd's TCP")
+        daemon.stop()
+        #expect(folder.files.isEmpty)
+    }
+
+    /// Cases that only set options.
+    private static let withoutSegments: Set<String> = ["round-trips"]
+
+    @Test(
+        "the same over IPv6",
+        arguments: [
+            "names", "nonblocking-connect", "refused", "errors", "flags", "ends", "resets", "executes", "inquiries",
+        ])
+    func overIPv6(_ name: String) throws {
+        let folder = try TemporaryFolder()
+        let number = try #require(SocketCases.names.firstIndex(of: name))
+        // There is one ::1 only: each case has a port of its own for the frames.
+        let daemon = try TestDaemon("::1", in: folder) { $0.links.port = 23_400 + UInt16(number) }
+        let ours = try runProgram(
+            SocketCases.program.get(), [name, "::1"],
+            environment: ["LD_PRELOAD": BuildFolder.preload, "CHITCPD_SOCK": daemon.path.path])
+        #expect(ours.code == 0, "on chitcpd's TCP: \(ours.output)")
+    }
+}
