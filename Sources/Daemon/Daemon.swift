@@ -244,7 +244,8 @@ public final class Daemon {
         guard strangers.count < 64, strangers.insert(client.uid).inserted else { return }
         let uid = client.uid
         log.warning(
-            "user \(uid) may not use this daemon (process \(client.pid)): start it with --allow-user \(uid) to admit it")
+            "user \(uid) may not use this daemon (process \(client.pid)): start it with --allow-user \(uid) to admit it"
+        )
     }
 
     func countUnknown(_ option: OptionName) {
