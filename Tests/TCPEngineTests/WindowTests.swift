@@ -152,6 +152,31 @@ import Testing
         #expect(told <= 1_000_001 && told > 1_000_001 - 16 - 100)
     }
 
+    @Test("without scaling no more is accepted than 16 bits can tell, and it is told again in time")
+    func unscaled() throws {
+        let one = OneHost { $0.connection.receiveBufferSize = 1 << 20 }
+        try one.establish()
+        let connection = try #require(one.connection)
+        var next = 1
+        for _ in 0..<40 {
+            let answers = one.inject(.ack, seq: next, ack: 1, pattern(1460)) + one.wait(.milliseconds(40))
+            next += 1460
+            #expect(answers.last.map { Int($0.header.window.value) } == 65_535)
+        }
+        #expect(Int(connection.info.rcvWnd) == 65_535)
+        // Beyond what was told: answered, not kept.
+        #expect(one.inject(.ack, seq: next + 65_535, ack: 1, [1]).map(one.acknowledged) == [next])
+        #expect(connection.info.outOfOrderQueued == 0)
+        // The buffer fills up, and reading opens the window again.
+        while connection.receivedCount < 1 << 20 {
+            _ = one.inject(.ack, seq: next, ack: 1, pattern(60_000)) + one.wait(.milliseconds(40))
+            next = 1 + connection.receivedCount
+        }
+        #expect(connection.info.rcvWnd == 0)
+        one.read()
+        #expect(one.sent().map { Int($0.header.window.value) } == [65_535])
+    }
+
     @Test("the window of a SYN-ACK is not scaled, and is kept although the buffer is larger")
     func synAckWindow() throws {
         let one = OneHost { $0.connection.receiveBufferSize = 1 << 20 }

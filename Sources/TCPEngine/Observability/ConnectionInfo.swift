@@ -42,6 +42,8 @@ public struct ConnectionInfo: Sendable {
     /// Payload: sent for the first time, and received in order.
     public let bytesSent, bytesReceived: UInt64
     public let segmentsRetransmitted, bytesRetransmitted: UInt64
+    /// How often in a row the retransmission timer expired: the soft error of RFC 9293 3.8.3 (R1).
+    public let consecutiveTimeouts: Int
     /// Segments that were dropped as unacceptable.
     public let segmentsDropped: UInt64
     /// Those of them that carried an old timestamp (RFC 7323 5).
@@ -67,7 +69,8 @@ extension Connection {
             segmentsSent: statistics.segmentsSent, segmentsReceived: statistics.segmentsReceived,
             bytesSent: statistics.bytesSent, bytesReceived: statistics.bytesReceived,
             segmentsRetransmitted: statistics.segmentsRetransmitted, bytesRetransmitted: statistics.bytesRetransmitted,
-            segmentsDropped: statistics.droppedSegments, segmentsStale: statistics.staleSegments,
+            consecutiveTimeouts: timeoutCount, segmentsDropped: statistics.droppedSegments,
+            segmentsStale: statistics.staleSegments,
             usesTimestamps: timestamps.isOn, usesSelectiveAcks: selectiveAcks, usesWindowScaling: scalesWindows,
             holdReason: holdReason)
     }

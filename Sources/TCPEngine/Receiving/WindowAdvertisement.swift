@@ -2,13 +2,17 @@
 import TCPSegments
 
 extension Connection {
+    /// The largest window there can be: the buffer, and no more than the field can say. What was not told is not accepted
+    /// either, or a peer without scaling would leave a window open of which it knows a sixteenth, to blind attackers.
+    private var largestWindow: Int { min(configuration.receiveBufferSize, 0xFFFF << Int(tcb.receive.scale.shift)) }
+
     /// The window's edge that the free buffer would allow.
     private var possibleEdge: StreamOffset {
-        tcb.receive.nxt + max(0, configuration.receiveBufferSize - receiveBuffer.count)
+        tcb.receive.nxt + min(max(0, configuration.receiveBufferSize - receiveBuffer.count), largestWindow)
     }
 
     /// RFC 9293 3.8.6.2.2: the edge moves only by a segment or half of the buffer.
-    private var worthwhileStep: Int { max(1, min(configuration.receiveBufferSize / 2, tcb.receiveMSS)) }
+    private var worthwhileStep: Int { max(1, min(largestWindow / 2, tcb.receiveMSS)) }
 
     /// Moves the edge if that is worthwhile and returns the field that says so.
     func announceWindow() -> WindowField {
@@ -22,7 +26,7 @@ extension Connection {
     func considerWindowUpdate() {
         guard state.mayReceive else { return }
         let gain = possibleEdge - tcb.receive.edge
-        let size = configuration.receiveBufferSize
+        let size = largestWindow
         let step = max(1, min(size / 2, max(2 * tcb.receiveMSS, size / 4)))
         let wasClosed = tcb.receive.wnd < min(tcb.receiveMSS, size / 2)
         if gain >= step || (wasClosed && gain >= worthwhileStep) { ackPolicy.demandNow() }

@@ -30,7 +30,6 @@ extension Connection {
     /// SEGMENT ARRIVES (RFC 9293 3.10.7). The payload is borrowed for the call.
     public func handle(_ header: SegmentHeader, payload: UnsafeRawBufferPointer, at now: Instant) {
         statistics.segmentsReceived += 1
-        lastReceived = now
         switch state {
         case .closed, .listen:
             return
@@ -60,6 +59,8 @@ extension Connection {
             proceed(checkReset(segment)), proceed(checkSyn(segment)),
             proceed(checkAck(segment, at: now)), state != .closed
         else { return }
+        // A sign of life, for keepalive: only the peer's segments come this far.
+        lastReceived = now
         // RFC 7323 5.3 (R3), once the ACK has passed, too: whoever only guessed a number in the window must not set what
         // later segments are measured by (as on Linux).
         if timestamps.isOn, let value = segment.header.options.timestamps?.value {

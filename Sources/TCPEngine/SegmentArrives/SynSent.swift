@@ -60,6 +60,7 @@ extension Connection {
         if handshakeRetransmitted { roundTrip.handshakeWasRetransmitted() }
         timers.cancel(.retransmission)
         timeoutCount = 0
+        lastReceived = now
         transition(to: .established)
         emit(.established)
         armKeepAlive(at: now)
