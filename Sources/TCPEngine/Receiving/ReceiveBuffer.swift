@@ -1,8 +1,9 @@
 // In-order bytes that the user has not read yet.
 import TCPSegments
 
-/// A queue of received bytes in chunks. Memory is proportional to what it holds.
-struct ReceiveBuffer {
+/// A queue of received bytes in chunks. Memory is proportional to what it holds. Not copyable: a copy made to call a method
+/// would count references.
+struct ReceiveBuffer: ~Copyable {
     private var ranges = ShortQueue<ChunkRange>()
     private let pool: ChunkPool
     /// Bytes held.
@@ -99,10 +100,12 @@ struct ReceiveBuffer {
     }
 
     /// Copies all bytes without consuming them, for snapshots.
-    func copyAll() -> [UInt8] {
-        var copy = self
-        copy.record()
-        return (0..<copy.ranges.count).flatMap { Array(copy.ranges[$0].bytes) }
+    mutating func copyAll() -> [UInt8] {
+        record()
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(count)
+        for index in 0..<ranges.count { bytes += ranges[index].bytes }
+        return bytes
     }
 
     mutating func discardAll() {
