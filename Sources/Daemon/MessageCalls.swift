@@ -1,4 +1,5 @@
 // The calls of chiTCP's protocol, by code.
+import CLinux
 import DaemonProtocol
 import Glibc
 import SocketLayer
