@@ -6,6 +6,8 @@ let strict: [SwiftSetting] = [.treatAllWarnings(as: .error)]
 let package = Package(
     name: "chitcp",
     products: [
+        .library(name: "TCPEngine", targets: ["TCPEngine", "TCPSegments"]),
+        .library(name: "TCPSimulation", targets: ["TCPSimulation", "Impairments"]),
         .library(name: "Chisocket", targets: ["Chisocket"]),
         .library(name: "chitcp-c", type: .dynamic, targets: ["libchitcp", "CChitcp"]),
         .library(name: "chitcp-preload", type: .dynamic, targets: ["ChitcpPreload"]),
@@ -88,6 +90,7 @@ let package = Package(
             name: "ChitcpCommand",
             dependencies: [
                 "Chisocket", "CLinux", "ControlRecords", "Daemon", "NetworkLayer", "TCPDrill", "TCPSegments",
+                "TCPSimulation",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),

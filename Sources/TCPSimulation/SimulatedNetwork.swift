@@ -43,10 +43,14 @@ public final class SimulatedNetwork {
     /// Check the invariants after every step. On in debug builds.
     public var checksInvariants: Bool
 
+    /// A hash of every segment that left a host, of when it did, and of whether it got lost.
+    public private(set) var digest: UInt64 = 0xcbf2_9ce4_8422_2325
+
     private let seed: UInt64
     private let maximumSegmentSize: UInt16
     private var paths: [AddressPair: Impairment] = [:]
-    private let defaultPath: ImpairmentConfiguration
+    private var defaultPath: ImpairmentConfiguration
+    private var wakeUps = Heap<Int64>()
     private var packets = Heap<Packet>()
     private var order: UInt64 = 0
     private var trace: [String] = []
@@ -88,6 +92,19 @@ public final class SimulatedNetwork {
             configuration: configuration, at: now)
     }
 
+    /// From now on every path is perfect but for its delay.
+    public func heal() {
+        var healthy = ImpairmentConfiguration()
+        healthy.delay = defaultPath.delay
+        defaultPath = healthy
+        paths = [:]
+    }
+
+    /// Has a step happen at `time`, for users who wait for it.
+    public func wake(at time: Instant) {
+        if time > now { wakeUps.insert(time.nanoseconds) }
+    }
+
     // MARK: Steps
 
     /// Takes all outputs of all hosts; then moves to the next arrival or deadline and lets it happen. False if nothing is
@@ -96,8 +113,10 @@ public final class SimulatedNetwork {
         drain()
         let deadline = nodes.compactMap(\.host.nextTimeout).min()
         let arrival = packets.min?.at
-        guard let next = [deadline, arrival].compactMap({ $0 }).min(), next <= limit else { return false }
+        let wakeUp = wakeUps.min.map { Instant(nanoseconds: $0) }
+        guard let next = [deadline, arrival, wakeUp].compactMap({ $0 }).min(), next <= limit else { return false }
         now = max(now, next)
+        while let first = wakeUps.min, first <= now.nanoseconds { wakeUps.removeMin() }
         if let packet = packets.min, packet.at <= now {
             packets.removeMin()
             deliver(packet)
@@ -174,6 +193,7 @@ public final class SimulatedNetwork {
                 tuple.addresses,
                 default: Impairment(defaultPath, seed: seed &* 31 &+ UInt64(index) << 8 &+ UInt64(to))
             ].deliveries(size: bytes.count, at: now)
+        hash(header, count, tuple, lost: deliveries.isEmpty)
         note(
             "\(now) \(nodes[index].address) -> \(nodes[to].address) \(header) len \(count)\(deliveries.isEmpty ? " LOST" : "")"
         )
@@ -205,6 +225,20 @@ public final class SimulatedNetwork {
     }
 
     // MARK: Reports
+
+    /// FNV-1a over what makes a segment what it is.
+    private func hash(_ header: SegmentHeader, _ count: Int, _ tuple: FourTuple, lost: Bool) {
+        let parts: [UInt64] = [
+            UInt64(bitPattern: now.nanoseconds), tuple.local.address.low, tuple.remote.address.low,
+            UInt64(tuple.local.port) << 16 | UInt64(tuple.remote.port), UInt64(header.sequenceNumber.value),
+            UInt64(header.acknowledgmentNumber.value),
+            UInt64(header.controlBits.rawValue) << 16 | UInt64(header.window.value), UInt64(count), lost ? 1 : 0,
+        ]
+        for part in parts {
+            digest ^= part
+            digest = digest &* 0x0000_0100_0000_01b3
+        }
+    }
 
     private func note(_ line: String) {
         if trace.count < Self.traceLength {
