@@ -14,7 +14,7 @@ public enum ICMPMessage: Hashable, Sendable {
 public enum PathError: Hashable, Sendable {
     /// There is no way to the network or host, now.
     case unreachable
-    /// The host does not take the protocol or port, or somebody forbids it: hard errors of RFC 9293 MUST-56.
+    /// The host does not take the protocol or port, or somebody forbids it: hard errors of RFC 9293 SHLD-26.
     case rejected
     /// The packet was larger than a link's MTU; 0 if the router does not say which (before RFC 1191).
     case tooBig(mtu: UInt32)

@@ -23,10 +23,10 @@ extension Connection {
         case .unreachable, .rejected:
             let meaning = error == .rejected ? ConnectionError.refused : .unreachable
             if state == .synSent {
-                // RFC 9293 MUST-56 for hard errors; RFC 5461 4.1 for the others: who connects wants to know at once.
+                // RFC 9293 SHLD-26 for hard errors; RFC 5461 4.1 for the others: who connects wants to know at once.
                 finish(meaning)
             } else {
-                // RFC 9293 MUST-55: a connection that is up does not end for it.
+                // RFC 9293 MUST-56: a connection that is up does not end for it.
                 // Deviation: nor for hard errors, which RFC 5927 5.2 shows to be forgeable; Linux does the same.
                 softError = meaning
             }
