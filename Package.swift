@@ -118,6 +118,6 @@ let package = Package(
         .testTarget(
             name: "ChisocketTests", dependencies: ["CChitcp", "CLinux", "Chisocket", "ControlRecords"],
             swiftSettings: strict),
-        .target(name: "libchitcp", dependencies: ["CChitcp", "Chisocket"], swiftSettings: strict),
+        .target(name: "libchitcp", dependencies: ["CChitcp", "CLinux", "Chisocket"], swiftSettings: strict),
     ]
 )

@@ -43,8 +43,10 @@ build --product chitcp-c -Xlinker -soname -Xlinker libchitcp.so
 bin=$(build --show-bin-path)
 install -d "$target/bin" "$target/lib/pkgconfig" "$target/include/chitcp"
 install -m 755 "$bin/libchitcp-c.so" "$target/lib/libchitcp.so"
-build --product chitcp-preload
-install -m 755 "$bin/libchitcp-preload.so" "$target/lib/libchitcp-preload.so"
+# This one is C and needs no runtime at all, not even what a static one needs: built with other flags, in a folder apart.
+preload() { swift build -c release --scratch-path .build-preload "$@"; }
+preload --product chitcp-preload
+install -m 755 "$(preload --show-bin-path)/libchitcp-preload.so" "$target/lib/libchitcp-preload.so"
 install -m 644 Sources/CChitcp/include/chitcp/*.h "$target/include/chitcp/"
 
 for product in chitcpd chitcp; do

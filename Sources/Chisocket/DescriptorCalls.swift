@@ -68,9 +68,30 @@ public enum DescriptorCalls {
         let flags = fcntl(descriptor, F_GETFL)
         guard flags >= 0 else { throw ChisocketError(errno: errno, call: "connect") }
         request.argument.0 = flags & O_NONBLOCK != 0 ? 1 : 0
-        try call(
-            &request, on: descriptor, daemon, attached: true, name: "connect", context: "to \(address)",
-            isInterruptible: true)
+        do throws(ChisocketError) {
+            try call(
+                &request, on: descriptor, daemon, attached: true, name: "connect", context: "to \(address)",
+                isInterruptible: true)
+        } catch {
+            guard error.errno == EBADF, fcntl(descriptor, F_GETFD) >= 0 else { throw error }
+            try renew(descriptor, flags, address.family, daemon)
+            try call(
+                &request, on: descriptor, daemon, attached: true, name: "connect", context: "to \(address)",
+                isInterruptible: true)
+        }
+    }
+
+    /// A connection that has failed takes its chisocket with it. Who connects again with the same descriptor gets a new one.
+    private static func renew(
+        _ descriptor: Int32, _ flags: Int32, _ family: ChisocketAddress.Family, _ daemon: DaemonPath
+    ) throws(ChisocketError) {
+        let closes = fcntl(descriptor, F_GETFD) & FD_CLOEXEC
+        let type = Int32(SOCK_STREAM.rawValue) | (flags & O_NONBLOCK != 0 ? Int32(SOCK_NONBLOCK.rawValue) : 0)
+        let fresh = try socket(domain: family.domain, type: type, daemon: daemon)
+        defer { Glibc.close(fresh) }
+        guard dup2(fresh, descriptor) == descriptor, fcntl(descriptor, F_SETFD, closes) == 0 else {
+            throw ChisocketError(errno: errno, call: "connect")
+        }
     }
 
     /// What `accept` gives: a new descriptor and the two ends of its connection.
@@ -138,6 +159,14 @@ public enum DescriptorCalls {
     ) throws(ChisocketError) {
         guard how == Int32(SHUT_RD) || how == Int32(SHUT_WR) || how == Int32(SHUT_RDWR) else {
             throw ChisocketError(errno: EINVAL, call: "shutdown")
+        }
+        let identity = try DescriptorIdentity(of: descriptor, call: "shutdown")
+        if DescriptorRoles.role(of: descriptor, identity) == .listening {
+            // Linux: whoever waits in accept gets EINVAL; the sending side of a listener is nothing.
+            guard how == Int32(SHUT_WR) || Glibc.shutdown(descriptor, Int32(SHUT_RDWR)) == 0 else {
+                throw ChisocketError(errno: errno, call: "shutdown")
+            }
+            return
         }
         try requireConnected(descriptor, daemon, call: "shutdown")
         if how != Int32(SHUT_WR) {

@@ -4,14 +4,19 @@ import ControlRecords
 import Glibc
 
 extension DescriptorCalls {
-    /// Both ends (nil where there is none yet) and TCP's state, by chiTCP's numbers.
+    /// Both ends (nil where there is none yet), TCP's state by chiTCP's numbers, and the socket's own address family.
     public static func names(
         _ descriptor: Int32, call name: String = "getsockname", daemon: DaemonPath = .standard
-    ) throws(ChisocketError) -> (local: ChisocketAddress?, remote: ChisocketAddress?, state: Int32) {
+    ) throws(ChisocketError) -> (
+        local: ChisocketAddress?, remote: ChisocketAddress?, state: Int32, family: ChisocketAddress.Family
+    ) {
         var request = chitcp_request()
         request.operation = CHITCP_OP_NAMES.rawValue
         let response = try call(&request, on: descriptor, daemon, name: name)
-        return (ChisocketAddress(response.local), ChisocketAddress(response.remote), response.argument.0)
+        return (
+            ChisocketAddress(response.local), ChisocketAddress(response.remote), response.argument.0,
+            response.argument.2 == AF_INET6 ? .ipv6 : .ipv4
+        )
     }
 
     /// The value of an option the daemon answers; the kernel's for those that belong to the descriptor (SO_RCVTIMEO,
@@ -51,7 +56,12 @@ extension DescriptorCalls {
         request.argument = (level, name, 0, 0)
         request.data_length = UInt32(value.count)
         withUnsafeMutableBytes(of: &request.data) { $0.copyBytes(from: value) }
-        try call(&request, on: descriptor, daemon, name: "setsockopt")
+        let response = try call(&request, on: descriptor, daemon, name: "setsockopt")
+        // A small send buffer is to be felt by the writer, whose bytes wait in the descriptor first.
+        var room = response.argument.0
+        if room > 0 {
+            setsockopt(descriptor, SOL_SOCKET, SO_SNDBUF, &room, socklen_t(MemoryLayout<Int32>.size))
+        }
     }
 
     private static func isKernelOption(_ level: Int32, _ name: Int32) -> Bool {

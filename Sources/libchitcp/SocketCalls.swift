@@ -4,7 +4,7 @@ import Chisocket
 import Glibc
 
 /// Runs `body`; a thrown error becomes errno and -1, a missing daemon one line on standard error besides.
-private func answer<R: SignedInteger>(_ body: () throws(ChisocketError) -> R) -> R {
+func answer<R: SignedInteger>(_ body: () throws(ChisocketError) -> R) -> R {
     let before = errno
     do throws(ChisocketError) {
         let result = try body()
@@ -36,7 +36,7 @@ private func address(
 }
 
 /// Copies an address out as accept(2) does: cut to the room there is, with its full length in `length`.
-private func store(
+func store(
     _ address: ChisocketAddress, _ room: UnsafeMutablePointer<sockaddr>?, _ length: UnsafeMutablePointer<socklen_t>?
 ) {
     guard let room, let length else { return }
@@ -108,7 +108,11 @@ public func chisocket_close(_ sockfd: Int32) -> Int32 {
 @c @implementation
 public func chisocket_recv(_ sockfd: Int32, _ buffer: UnsafeMutableRawPointer?, _ length: Int, _ flags: Int32) -> Int {
     answer { () throws(ChisocketError) in
-        guard length >= 0, buffer != nil || length == 0 else { throw ChisocketError(errno: EINVAL, call: "recv") }
+        // With MSG_TRUNC nothing is stored.
+        guard length >= 0, buffer != nil || length == 0 || flags & Int32(MSG_TRUNC) != 0 else {
+            throw ChisocketError(errno: EINVAL, call: "recv")
+        }
+        if flags & Int32(MSG_TRUNC) != 0 { return try DescriptorCalls.discard(sockfd, length, flags: flags) }
         return try DescriptorCalls.receive(
             sockfd, into: UnsafeMutableRawBufferPointer(start: buffer, count: length), flags: flags)
     }
@@ -138,8 +142,9 @@ public func chisocket_getsockname(
     _ sockfd: Int32, _ addr: UnsafeMutablePointer<sockaddr>?, _ addrlen: UnsafeMutablePointer<socklen_t>?
 ) -> Int32 {
     answer { () throws(ChisocketError) in
-        guard addr != nil, addrlen != nil else { throw ChisocketError(errno: EINVAL, call: "getsockname") }
-        store(try DescriptorCalls.names(sockfd).local ?? .any(port: 0), addr, addrlen)
+        guard addr != nil, addrlen != nil else { throw ChisocketError(errno: EFAULT, call: "getsockname") }
+        let names = try DescriptorCalls.names(sockfd)
+        store(names.local ?? .any(names.family, port: 0), addr, addrlen)
         return 0
     }
 }
@@ -150,7 +155,7 @@ public func chisocket_getpeername(
     _ sockfd: Int32, _ addr: UnsafeMutablePointer<sockaddr>?, _ addrlen: UnsafeMutablePointer<socklen_t>?
 ) -> Int32 {
     answer { () throws(ChisocketError) in
-        guard addr != nil, addrlen != nil else { throw ChisocketError(errno: EINVAL, call: "getpeername") }
+        guard addr != nil, addrlen != nil else { throw ChisocketError(errno: EFAULT, call: "getpeername") }
         guard let remote = try DescriptorCalls.names(sockfd, call: "getpeername").remote else {
             throw ChisocketError(errno: ENOTCONN, call: "getpeername")
         }
@@ -166,7 +171,7 @@ public func chisocket_getsockopt(
     _ length: UnsafeMutablePointer<socklen_t>?
 ) -> Int32 {
     answer { () throws(ChisocketError) in
-        guard let value, let length else { throw ChisocketError(errno: EINVAL, call: "getsockopt") }
+        guard let value, let length else { throw ChisocketError(errno: EFAULT, call: "getsockopt") }
         let bytes = try DescriptorCalls.option(sockfd, level: level, name: name)
         let count = min(bytes.count, Int(length.pointee))
         bytes.withUnsafeBytes {
@@ -184,7 +189,7 @@ public func chisocket_setsockopt(
     _ sockfd: Int32, _ level: Int32, _ name: Int32, _ value: UnsafeRawPointer?, _ length: socklen_t
 ) -> Int32 {
     answer { () throws(ChisocketError) in
-        guard value != nil || length == 0 else { throw ChisocketError(errno: EINVAL, call: "setsockopt") }
+        guard value != nil || length == 0 else { throw ChisocketError(errno: EFAULT, call: "setsockopt") }
         try DescriptorCalls.setOption(
             sockfd, level: level, name: name, UnsafeRawBufferPointer(start: value, count: Int(length)))
         return 0

@@ -97,6 +97,20 @@ struct RunCommandTests {
         #expect(result.code == 64)
     }
 
+    @Test("when the daemon goes, connections are reset and new sockets fail; nothing hangs, nothing is the kernel's")
+    func daemonGoes() throws {
+        let folder = try TemporaryFolder()
+        let daemon = try TestDaemon("127.91.7.1", in: folder)
+        let program = try startProgram(
+            SocketCases.program.get(), ["child", "daemon-goes", daemon.address],
+            environment: ["LD_PRELOAD": BuildFolder.preload, "CHITCPD_SOCK": daemon.path.path])
+        // The program has two connected ends and waits for something to read.
+        for _ in 0..<30_000 where try daemon.totals().connectionsAccepted == 0 { usleep(1000) }
+        daemon.stop()
+        let result = try program.wait()
+        #expect(result.code == 0, "\(result.output)")
+    }
+
     @Test("other users may use the daemon only if it admits them", .enabled(if: getuid() == 0))
     func otherUsers() throws {
         let folder = try TemporaryFolder()

@@ -6,16 +6,31 @@ import Testing
 enum SocketCases {
     /// The cases of Programs/, compiled once into the build folder.
     static let program: Result<String, any Error> = Result {
-        let binary = BuildFolder.path + "/socket-cases-\(getpid())"
+        try build("socket-cases", [])
+    }
+
+    /// The same with libchitcp's calls in the place of the C library's.
+    static let chisocketProgram: Result<String, any Error> = Result {
+        let include = BuildFolder.sources + "../../Sources/CChitcp/include"
+        return try build(
+            "chisocket-cases",
+            [
+                "-I", include, "-include", BuildFolder.sources + "Programs/chisocket_names.h", "-L", BuildFolder.path,
+                "-lchitcp-c", "-Wl,-rpath,\(BuildFolder.path)",
+            ])
+    }
+
+    private static func build(_ name: String, _ options: [String]) throws -> String {
+        let binary = BuildFolder.path + "/\(name)-\(getpid())"
         let sources = ["main", "connecting", "data", "processes", "options"].map {
             BuildFolder.sources + "Programs/\($0).c"
         }
         let built = try runProgram(
-            "gcc", ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O1", "-pthread", "-o", binary] + sources)
+            "gcc", ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O1", "-pthread", "-o", binary] + sources + options)
         try #require(built.code == 0, "\(built.output)")
         // Under its own name at once: another run of the tests may be using the last one.
-        try #require(rename(binary, BuildFolder.path + "/socket-cases") == 0)
-        return BuildFolder.path + "/socket-cases"
+        try #require(rename(binary, BuildFolder.path + "/" + name) == 0)
+        return BuildFolder.path + "/" + name
     }
 
     static let names: [String] = {
@@ -51,7 +66,21 @@ struct SocketCaseTests {
     }
 
     /// Cases that only set options.
-    private static let withoutSegments: Set<String> = ["round-trips"]
+    private static let withoutSegments: Set<String> = ["round-trips", "other-kinds"]
+
+    /// Cases about what libchitcp leaves to the C library.
+    private static let kernelsOwn: Set<String> = ["requests", "other-kinds"]
+
+    @Test("a case passes with libchitcp's calls", arguments: SocketCases.names.filter { !kernelsOwn.contains($0) })
+    func byLibrary(_ name: String) throws {
+        let number = try #require(SocketCases.names.firstIndex(of: name)) + 1
+        let folder = try TemporaryFolder()
+        let daemon = try TestDaemon("127.90.\(number).2", in: folder)
+        let result = try runProgram(
+            SocketCases.chisocketProgram.get(), [name, daemon.address],
+            environment: ["CHITCPD_SOCK": daemon.path.path])
+        #expect(result.code == 0, "\(result.output)")
+    }
 
     @Test(
         "the same over IPv6",

@@ -14,4 +14,9 @@ for options in "-P 1" "-P 4" "-P 1 -R" "-P 4 -R"; do
     rates="$rates${rates:+, }$options: $rate"
 done
 expect_crossed 10000000
-note="works, Gbit/s: $rates"
+# One stream over the kernel's TCP, for comparison.
+iperf3 -s -B $S -p 5202 >>"$work/output" 2>&1 &
+pids+=($!)
+wait_for "iperf3 on the kernel's TCP" "iperf3 -c $S -B $C -p 5202 -t 2 -J >'$work/kernel.json'"
+kernel=$(python3 -c "import json,sys; print(round(json.load(open(sys.argv[1]))['end']['sum_received']['bits_per_second']/1e9,1))" "$work/kernel.json")
+note="works, Gbit/s: $rates (kernel, -P 1: $kernel)"

@@ -135,6 +135,10 @@ static void errors(void)
     CHECK(s >= 0 && fcntl(s, F_GETFL) & O_NONBLOCK && fcntl(s, F_GETFD) == FD_CLOEXEC);
     int plain = socket(family, SOCK_STREAM, IPPROTO_TCP), flags = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     CHECK(fcntl(plain, F_GETFD) == 0 && fcntl(flags, F_GETFD) == FD_CLOEXEC);
+}
+
+static void other_kinds(void)
+{
     /* Other kinds of sockets are not touched. */
     int datagram = socket(AF_INET, SOCK_DGRAM, 0);
     CHECK(datagram >= 0 && option_int(datagram, SOL_SOCKET, SO_TYPE) == SOCK_DGRAM);
@@ -222,6 +226,6 @@ static void mapped(void)
 
 const struct test_case connecting_cases[] = {
     { "names", names }, { "nonblocking-connect", nonblocking_connect }, { "epoll-connect", epoll_connect },
-    { "refused", refused }, { "errors", errors }, { "listener-shutdown", listener_shutdown },
+    { "refused", refused }, { "errors", errors }, { "other-kinds", other_kinds }, { "listener-shutdown", listener_shutdown },
     { "shared-port", shared_port }, { "mapped", mapped }, { NULL, NULL },
 };

@@ -38,7 +38,13 @@ static void flags(void)
     message = (struct msghdr) { .msg_name = &from.address, .msg_namelen = sizeof from.address, .msg_iov = &into,
                                 .msg_iovlen = 1 };
     CHECK(recvmsg(s, &message, MSG_WAITALL) == 5 && message.msg_namelen == 0 && memcmp(room, "abcde", 5) == 0);
-    int left = 1;
+}
+
+static void requests(void)
+{
+    int c, s, left = 1;
+    connected(&c, &s);
+    CHECK(send(c, "0123456789", 10, 0) == 10);
     for (int i = 0; i < 3000 && left != 0; i++) CHECK(ioctl(c, SIOCOUTQ, &left) == 0 && usleep(10000) == 0);
     CHECK(left == 0);
     struct ifreq loopback = { .ifr_name = "lo" };
@@ -219,6 +225,6 @@ static void files(void)
 }
 
 const struct test_case data_cases[] = {
-    { "flags", flags }, { "timeouts", timeouts }, { "back-pressure", back_pressure }, { "urgent", urgent },
+    { "flags", flags }, { "requests", requests }, { "timeouts", timeouts }, { "back-pressure", back_pressure }, { "urgent", urgent },
     { "ends", ends }, { "resets", resets }, { "files", files }, { NULL, NULL },
 };

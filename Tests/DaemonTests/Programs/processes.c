@@ -1,6 +1,9 @@
 /* Descriptors that are duplicated, inherited, passed on, closed by the dozen, and used by many threads. */
 #include "cases.h"
 #include <sys/un.h>
+/* Here they pass descriptors over a socket of the kernel's, also where other calls are libchitcp's. */
+#undef sendmsg
+#undef recvmsg
 
 static void duplicates(void)
 {
@@ -194,8 +197,28 @@ static void threads(void)
     for (int i = 0; i < 16; i++) CHECK(pthread_join(makers[i], NULL) == 0);
 }
 
+/* Not on the kernel's TCP, which does not go: see RunCommandTests. */
+static void daemon_goes(void)
+{
+    int c, s;
+    char byte;
+    connected(&c, &s);
+    CHECK_ERROR(read(s, &byte, 1), ECONNRESET);
+    CHECK(events_of(c, POLLIN, 30000) & POLLHUP);
+    CHECK_ERROR(send(c, "x", 1, MSG_NOSIGNAL), EPIPE);
+    struct name n = { .length = sizeof n.address };
+    CHECK(getpeername(c, SA(&n), &n.length) == -1);
+    CHECK(option_int(s, SOL_SOCKET, SO_ERROR) == 0);
+    CHECK(socket(AF_INET, SOCK_STREAM, 0) == -1 && (errno == ENOENT || errno == ECONNREFUSED));
+}
+
 int child_case(int count, char **arguments)
 {
+    if (count == 2 && strcmp(arguments[0], "daemon-goes") == 0) {
+        host = arguments[1];
+        daemon_goes();
+        return 0;
+    }
     if (count < 2 || strcmp(arguments[0], "exec") != 0) return 2;
     int fd = atoi(arguments[1]);
     struct name n = { .length = sizeof n.address };

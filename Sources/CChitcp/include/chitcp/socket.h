@@ -33,6 +33,18 @@ int chisocket_getsockname(int sockfd, struct sockaddr *addr, socklen_t *addrlen)
 int chisocket_getpeername(int sockfd, struct sockaddr *addr, socklen_t *addrlen);
 int chisocket_getsockopt(int sockfd, int level, int name, void *value, socklen_t *length);
 int chisocket_setsockopt(int sockfd, int level, int name, const void *value, socklen_t length);
+int chisocket_accept4(int sockfd, struct sockaddr *addr, socklen_t *addrlen, int flags);
+ssize_t chisocket_sendto(int sockfd, const void *buffer, size_t length, int flags, const struct sockaddr *to,
+                         socklen_t tolen);
+ssize_t chisocket_recvfrom(int sockfd, void *buffer, size_t length, int flags, struct sockaddr *from,
+                           socklen_t *fromlen);
+ssize_t chisocket_sendmsg(int sockfd, const struct msghdr *message, int flags);
+ssize_t chisocket_recvmsg(int sockfd, struct msghdr *message, int flags);
+
+/* What ioctl(2) says of a kernel socket for SIOCOUTQ and SIOCOUTQNSD: bytes the peer has not acknowledged, and those of them
+ * that were never sent. Either pointer may be NULL. All other requests, and poll(2), fcntl(2), read(2), write(2), sendfile(2)
+ * and dup(2), work on a chisocket as they are. */
+int chisocket_queued(int sockfd, int *unacknowledged, int *unsent);
 
 #ifdef __cplusplus
 }
