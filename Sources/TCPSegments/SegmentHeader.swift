@@ -63,6 +63,11 @@ public struct SegmentHeader: Sendable {
         self.options = options
     }
 
+    /// A header of zeros, to be filled in.
+    @inlinable public static var blank: SegmentHeader {
+        SegmentHeader(sourcePort: 0, destinationPort: 0, sequenceNumber: SequenceNumber(0), controlBits: [])
+    }
+
     /// SEG.LEN for a payload of `payloadCount` bytes: data plus SYN plus FIN (RFC 9293 3.4).
     @inlinable public func segmentLength(payloadCount: Int) -> Int {
         payloadCount + (controlBits.contains(.syn) ? 1 : 0) + (controlBits.contains(.fin) ? 1 : 0)

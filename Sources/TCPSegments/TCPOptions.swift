@@ -57,6 +57,16 @@ public struct UnknownOptions: Sendable, BitwiseCopyable {
 }
 
 extension TCPOptions {
+    /// Removes all options.
+    @inlinable public mutating func removeAll() {
+        maximumSegmentSize = nil
+        windowScale = nil
+        sackPermitted = false
+        timestamps = nil
+        sackBlocks.used = 0
+        unknown.used = 0
+    }
+
     /// True if the timestamps option is there and no other.
     @inlinable public var hasOnlyTimestamps: Bool {
         timestamps != nil && maximumSegmentSize == nil && windowScale == nil && !sackPermitted && sackBlocks.used == 0

@@ -144,9 +144,7 @@ public struct Transmission: Sendable {
 
     /// One without control bits, ports and payload, to be filled in.
     @inlinable public static var blank: Transmission {
-        Transmission(
-            header: SegmentHeader(
-                sourcePort: 0, destinationPort: 0, sequenceNumber: SequenceNumber(0), controlBits: []))
+        Transmission(header: .blank)
     }
 
     /// How many segments these are: at least one.
