@@ -1,8 +1,9 @@
 // In-order bytes that the user has not read yet.
 import TCPSegments
 
-/// A queue of received bytes in chunks. Memory is proportional to what it holds.
-struct ReceiveBuffer {
+/// A queue of received bytes in chunks. Memory is proportional to what it holds. Not copyable: a copy made to call a method
+/// would count references.
+struct ReceiveBuffer: ~Copyable {
     private var ranges = ShortQueue<ChunkRange>()
     private let pool: ChunkPool
     /// Bytes held.
@@ -99,12 +100,11 @@ struct ReceiveBuffer {
     }
 
     /// Copies the first bytes, at most `limit`, without consuming them, for snapshots.
-    func copy(limit: Int) -> [UInt8] {
-        var recorded = self
-        recorded.record()
+    mutating func copy(limit: Int) -> [UInt8] {
+        record()
         var copy: [UInt8] = []
-        for index in 0..<recorded.ranges.count where copy.count < limit {
-            copy.append(contentsOf: recorded.ranges[index].bytes.prefix(limit - copy.count))
+        for index in 0..<ranges.count where copy.count < limit {
+            copy.append(contentsOf: ranges[index].bytes.prefix(limit - copy.count))
         }
         return copy
     }

@@ -2,8 +2,8 @@
 import TCPSegments
 
 /// Holds queued bytes until they are acknowledged. Bytes are copied in once and never again: transmissions and
-/// retransmissions refer to the chunks.
-struct SendBuffer {
+/// retransmissions refer to the chunks. Not copyable: a copy made to call a method would count references.
+struct SendBuffer: ~Copyable {
     private struct Slot {
         var start: StreamOffset
         let chunk: Chunk
