@@ -52,12 +52,11 @@ struct CrowdFigures {
     var exchange: Double
 }
 
-/// Sets up `count` connections between two hosts and uses each.
-func crowd(of count: Int) throws -> CrowdFigures {
+/// Sets up `count` connections between two hosts and uses each. `memory` was resident when the program began.
+func crowd(of count: Int, above memory: Int) throws -> CrowdFigures {
     var crowd = Crowd(capacity: count)
     try crowd.grow(to: 1)
     try crowd.exchange(0)
-    let memory = residentMemory()
     var start = cpuTime()
     try crowd.grow(to: count)
     let setUp = Double(cpuTime() - start) / Double(count)

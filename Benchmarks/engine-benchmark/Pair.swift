@@ -73,12 +73,15 @@ final class Pair {
 
     /// Plays one output of the client (or of the server) into the other host; false if there is none.
     func step(fromClient: Bool) throws -> Bool {
-        let host = fromClient ? client : server
+        try fromClient ? play(client, into: server, packets.0) : play(server, into: client, packets.1)
+    }
+
+    private func play(_ host: Host, into target: Host, _ packet: UnsafeMutableRawPointer) throws -> Bool {
         switch host.poll(at: now) {
         case nil: return false
         case .transmit(let transmission, let tuple, _):
             transmissions += 1
-            try deliver(transmission, tuple, fromClient: fromClient)
+            try deliver(transmission, tuple, to: target, packet)
         case .event, .incoming, .pending: break
         case .linkWanted(let addresses, _): host.addLink(LinkID(1), properties, for: addresses, at: now)
         }
@@ -86,10 +89,11 @@ final class Pair {
     }
 
     /// Writes each segment into a packet with its checksum, checks it, decodes it, and hands it over.
-    private func deliver(_ transmission: borrowing Transmission, _ tuple: FourTuple, fromClient: Bool) throws {
-        let base = fromClient ? packets.0 : packets.1
-        let target = fromClient ? server : client
+    private func deliver(
+        _ transmission: borrowing Transmission, _ tuple: FourTuple, to target: Host, _ base: UnsafeMutableRawPointer
+    ) throws {
         let arrival = tuple.reversed
+        var arriving = SegmentHeader.blank
         for index in 0..<transmission.segmentCount {
             let (header, offset, count) = transmission.segment(index)
             let headerLength = header.encode(into: base)
@@ -108,17 +112,15 @@ final class Pair {
             guard InternetChecksum.isValid(bytes, from: tuple.local.address, to: tuple.remote.address) else {
                 preconditionFailure("a segment changed in memory")
             }
-            let segment = try SegmentDecoder.decode(bytes)
+            let payloadOffset = try SegmentDecoder.decode(bytes, into: &arriving)
             target.handle(
-                segment.header, payload: UnsafeRawBufferPointer(rebasing: bytes[segment.payloadOffset...]),
-                tuple: arrival, on: LinkID(1), at: now)
-            if count > 0, index % wire.burst == wire.burst - 1 { try acknowledge(fromClient: !fromClient) }
+                arriving, payload: UnsafeRawBufferPointer(rebasing: bytes[payloadOffset...]), tuple: arrival,
+                on: LinkID(1), at: now)
+            if count > 0, index % wire.burst == wire.burst - 1 {
+                // The receiver of data says at once what it has to say. What the sender answers waits for its turn.
+                while try step(fromClient: target === client) {}
+            }
         }
-    }
-
-    /// Plays what the receiver of data says at once. What the sender answers waits for its turn.
-    private func acknowledge(fromClient: Bool) throws {
-        while try step(fromClient: fromClient) {}
     }
 
     private func isLost() -> Bool {

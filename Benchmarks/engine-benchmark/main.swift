@@ -21,6 +21,29 @@ guard largest >= 1, largest <= 1_000_000 else {
     exit(2)
 }
 
+let memory = residentMemory()
+print(
+    """
+    established connections, both ends in one process (budget: 1536 bytes an end when idle; time flat)
+
+      connections   bytes an end   ns to set up   ns for a byte there and back
+    """)
+for count in [1000, 10_000, 100_000, 1_000_000] where count <= largest {
+    let figures = try crowd(of: count, above: memory)
+    print(
+        column(Double(count), 13) + column(figures.memoryPerEnd, 15) + column(figures.setUp, 15)
+            + column(figures.exchange, 18))
+}
+
+let each = try churn(100_000)
+print(
+    """
+
+    connect, a byte there, a byte back, close, both ends together: \(column(each, 0)) ns, \
+    \(Int(1e9 / each)) connections a second
+
+    """)
+
 let total = 512 << 20
 print(
     """
@@ -45,22 +68,4 @@ for (window, wire) in cases {
         "  \(column(Double(window >> 10), 5)) KiB    \(loss)   \(burst)   \(column(median.perSegment, 21))"
             + "\(column(median.acknowledgmentsPer100, 15, decimals: 1))"
             + "\(column(median.segmentsPerTransmission, 26, decimals: 1))")
-}
-
-let each = try churn(100_000)
-print(
-    """
-
-    connect, a byte there, a byte back, close, both ends together: \(column(each, 0)) ns, \
-    \(Int(1e9 / each)) connections a second
-
-    established connections, both ends in one process (budget: 1536 bytes an end when idle; time flat)
-
-      connections   bytes an end   ns to set up   ns for a byte there and back
-    """)
-for count in [1000, 10_000, 100_000, 1_000_000] where count <= largest {
-    let figures = try crowd(of: count)
-    print(
-        column(Double(count), 13) + column(figures.memoryPerEnd, 15) + column(figures.setUp, 15)
-            + column(figures.exchange, 18))
 }
