@@ -21,9 +21,13 @@ final class Reassembly {
     private var runs: [Run] = []
     private var growths: UInt64 = 0
     private let limit: Int
+    private let pool: ChunkPool
 
     /// Holds at most `limit` blocks; what would need more is dropped, and the peer sends it again.
-    init(limit: Int) { self.limit = limit }
+    init(limit: Int, pool: ChunkPool) {
+        self.limit = limit
+        self.pool = pool
+    }
 
     var isEmpty: Bool { blocks.isEmpty }
     /// Bytes held.
@@ -127,20 +131,33 @@ final class Reassembly {
         guard let source = piece.baseAddress else { return true }
         if index > 0, blocks[index - 1].end == position {
             // The chunk of the block before may have room behind its bytes; only its last range may grow.
-            let before = blocks[index - 1].range
-            let free = before.chunk.capacity - before.offset - before.count
-            if free >= piece.count {
-                (before.chunk.base + before.offset + before.count).copyMemory(from: source, byteCount: piece.count)
-                blocks[index - 1].range.count += piece.count
-                return true
-            }
+            if blocks[index - 1].range.appendToChunk(source, piece.count) { return true }
         }
         guard blocks.count < limit else { return false }
-        // Small pieces get small chunks, so that the number of blocks bounds the memory as well.
-        let chunk = Chunk(capacity: piece.count < 512 ? 512 : max(piece.count, 2048))
+        // Small pieces get small chunks, so that the number of blocks bounds the memory as well; the larger ones come from the
+        // pool, or each loss would allocate and free as much as is in flight.
+        let chunk =
+            switch piece.count {
+            case ..<512: Chunk(capacity: 512)
+            case ...Chunk.largeCapacity: pool.take(for: piece.count, queued: 0)
+            default: Chunk(capacity: piece.count)
+            }
         chunk.base.copyMemory(from: source, byteCount: piece.count)
         blocks.insert(Block(start: position, range: ChunkRange(chunk, offset: 0, count: piece.count)), at: index)
         index += 1
+        return true
+    }
+}
+
+extension ChunkRange {
+    /// Copies `n` bytes behind the range and makes them part of it, if its chunk has room for them there. For the chunk's last
+    /// range only.
+    fileprivate mutating func appendToChunk(_ source: UnsafeRawPointer, _ n: Int) -> Bool {
+        let end = offset + count
+        guard chunk.capacity - end >= n else { return false }
+        // Bounds: end + n <= capacity.
+        (chunk.base + end).copyMemory(from: source, byteCount: n)
+        count += n
         return true
     }
 }

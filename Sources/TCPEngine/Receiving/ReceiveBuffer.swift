@@ -5,7 +5,7 @@ import TCPSegments
 /// would count references.
 struct ReceiveBuffer: ~Copyable {
     private var ranges = ShortQueue<ChunkRange>()
-    private let pool: ChunkPool
+    let pool: ChunkPool
     /// Bytes held.
     private(set) var count = 0
     /// Where the next byte goes: behind the last range, in its chunk, which `ranges` keeps alive; valid for `room` bytes.
