@@ -76,12 +76,13 @@ import Testing
         #expect(one.stateNow == nil)
     }
 
-    @Test("a SYN that the listener has no room for leaves TIME-WAIT as it is")
-    func noRoom() throws {
+    @Test("a SYN that the listener has no room for leaves TIME-WAIT as it is", arguments: [false, true])
+    func noRoom(watched: Bool) throws {
         let one = OneHost()
         try one.listen(backlog: 1)
         try one.establish()
         let connection = try #require(one.connection)
+        if watched { connection.eventMask = .stateChanges }
         one.host.close(connection, at: one.now)
         _ = one.sent()
         one.inject([.ack, .fin], seq: 1, ack: 2)

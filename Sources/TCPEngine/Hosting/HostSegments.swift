@@ -78,9 +78,7 @@ extension Host {
             statistics.orphanSegments += 1
             return
         }
-        // Linux: a full accept queue or SYN queue ignores the SYN; the peer sends it again.
-        guard !listener.acceptQueueIsFull, !listener.synQueueIsFull, table.count < configuration.maximumConnections
-        else {
+        guard hasRoom(listener) else {
             statistics.synsDropped += 1
             return
         }
@@ -97,6 +95,11 @@ extension Host {
         table.set(.halfOpen(halfOpen))
         deadlines.add(.halfOpen(halfOpen), at: halfOpen.deadline.nanoseconds)
         reply(halfOpen.synAck(effective(link.properties), at: now), tuple: tuple, link: link)
+    }
+
+    /// Linux: a full accept queue or SYN queue ignores the SYN; the peer sends it again.
+    func hasRoom(_ listener: Listener) -> Bool {
+        !listener.acceptQueueIsFull && !listener.synQueueIsFull && table.count < configuration.maximumConnections
     }
 
     /// Who listens for the connection with these ends.

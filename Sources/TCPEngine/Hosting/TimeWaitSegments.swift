@@ -66,17 +66,22 @@ extension Host {
         reply(record.acknowledgment(at: now), tuple: record.tuple, link: link)
     }
 
-    /// True if the segment began a new connection in place of one in TIME-WAIT that is still a `Connection`, because a
-    /// debugger watches it.
+    /// True if the segment is a SYN for a new connection in place of one in TIME-WAIT that is still a `Connection`, because
+    /// a debugger watches it.
     func reopens(
         _ connection: Connection, _ header: SegmentHeader, payload: UnsafeRawBufferPointer, link: HostLink,
         at now: Instant
     ) -> Bool {
         guard connection.state == .timeWait, !header.controlBits.contains(.ack),
-            listener(for: connection.tuple) != nil
+            let listener = listener(for: connection.tuple)
         else { return false }
         let record = TimeWaitRecord(connection, link: link.id, at: now)
         guard case .reopen = record.disposition(of: header, payloadCount: payload.count, at: now) else { return false }
+        guard hasRoom(listener) else {
+            // The SYN is ignored, and TIME-WAIT stays as it is.
+            statistics.synsDropped += 1
+            return true
+        }
         connection.finish(nil)
         touch(connection, at: now)
         detach(connection)
