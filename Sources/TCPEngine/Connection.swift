@@ -52,8 +52,8 @@ public final class Connection: TurnTaking {
     @exclusivity(unchecked) var isOrphan = false
     /// A SYN or SYN-ACK is to be sent.
     @exclusivity(unchecked) var synPending = false
-    /// A reset is to be sent, with these numbers.
-    @exclusivity(unchecked) var pendingReset: SegmentHeader?
+    /// A reset is to be sent.
+    @exclusivity(unchecked) var pendingReset: PendingReset?
     /// A probe of the zero window is to be sent.
     @exclusivity(unchecked) var probePending = false
     /// The end of the last segment below full size (Minshall's refinement of Nagle's algorithm).
@@ -205,4 +205,10 @@ public final class Connection: TurnTaking {
     var finWasSent: Bool { finQueued && tcb.send.nxt > finPosition }
     /// Bytes in the network by the recovery's account.
     var inFlight: Int { recovery.inFlight(una: tcb.send.una, nxt: tcb.send.nxt) }
+}
+
+/// A reset that is to be sent. An object of its own: few connections ever need one, and its place in all would be 120 bytes.
+final class PendingReset {
+    let header: SegmentHeader
+    init(_ header: SegmentHeader) { self.header = header }
 }

@@ -1,4 +1,5 @@
-// The engine's queues against arrays.
+// The engine's queues against arrays, and what goes back to the pool.
+import TCPSegments
 import Testing
 
 @testable import TCPEngine
@@ -66,5 +67,47 @@ import Testing
             #expect(queue.first == model.first && queue.last == model.last)
             #expect((0..<queue.count).map { queue[$0] } == model)
         }
+    }
+}
+
+@Suite struct ChunkReuseTests {
+    @Test("a chunk whose bytes were acknowledged, or read, is the next one's", arguments: [100, 3000, 10_000, 65_536])
+    func reuse(count: Int) {
+        let pool = ChunkPool()
+        var sending = SendBuffer(pool: pool)
+        let room = ObjectIdentifier(sending.fill(count).chunk)
+        sending.acknowledge(upTo: sending.end)
+        #expect(sending.count == 0)
+        #expect(ObjectIdentifier(sending.fill(count).chunk) == room)
+        sending.acknowledge(upTo: sending.end)
+
+        var receiving = ReceiveBuffer(pool: pool)
+        let bytes = [UInt8](repeating: 7, count: count)
+        for _ in 0..<3 {
+            bytes.withUnsafeBytes { receiving.append($0) }
+            #expect(receiving.firstRange().map { ObjectIdentifier($0.chunk) } == room)
+            receiving.consume(count)
+        }
+    }
+
+    @Test("a chunk that a transmission still refers to is not reused")
+    func inUse() {
+        let pool = ChunkPool()
+        var sending = SendBuffer(pool: pool)
+        let kept = sending.fill(100)
+        var payload = Payload()
+        sending.addPayload(from: sending.start, count: 100, to: &payload)
+        sending.acknowledge(upTo: sending.end)
+        #expect(sending.fill(100).chunk !== kept.chunk)
+        #expect(payload.count == 100)
+    }
+}
+
+extension SendBuffer {
+    /// Appends `count` bytes, which fit in one chunk.
+    fileprivate mutating func fill(_ count: Int) -> ChunkRange {
+        let space = room(maximum: count)
+        commit(space.count, of: space)
+        return space
     }
 }

@@ -90,7 +90,7 @@ struct ReceiveBuffer: ~Copyable {
             if ranges[0].count <= left {
                 left -= ranges[0].count
                 if ranges.count == 1 { seal() }
-                if let range = ranges.popFirst() { pool.recycle(range.chunk) }
+                if let range = ranges.popFirst() { pool.recycle(range) }
             } else {
                 ranges[0].offset += left
                 ranges[0].count -= left

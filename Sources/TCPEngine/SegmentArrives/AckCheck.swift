@@ -11,7 +11,7 @@ extension Connection {
         if state == .synReceived {
             // SND.UNA < SEG.ACK =< SND.NXT, else a reset.
             guard fromUna > 0, ack - tcb.send.nxt <= 0 else {
-                pendingReset = resetAnswering(segment.header)
+                pendingReset = PendingReset(resetAnswering(segment.header))
                 return .drop
             }
             updateSendWindow(segment.header.window.scaled(by: tcb.send.scale).bytes)

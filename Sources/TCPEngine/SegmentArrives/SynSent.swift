@@ -11,7 +11,7 @@ extension Connection {
             guard ack == StreamOffset(1), tcb.send.nxt > .zero else {
                 // RFC 9293 3.10.7.3: a reset with SEQ=SEG.ACK, unless it is one itself.
                 statistics.droppedSegments += 1
-                if !bits.contains(.rst) { pendingReset = resetAnswering(header) }
+                if !bits.contains(.rst) { pendingReset = PendingReset(resetAnswering(header)) }
                 return
             }
             acknowledgesSyn = true

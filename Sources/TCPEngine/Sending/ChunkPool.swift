@@ -16,8 +16,12 @@ final class ChunkPool {
         return free[index].popLast() ?? Chunk(capacity: 1 << (10 + 2 * index))
     }
 
-    /// Keeps the chunk for reuse if the caller held the only reference.
-    func recycle(_ chunk: consuming Chunk) {
+    /// Keeps the chunk of `holder`, which goes away, for reuse if nobody else refers to it.
+    func recycle(_ holder: consuming ChunkRange) {
+        var chunk = holder.chunk
+        // Else the holder itself would be the somebody else.
+        _ = consume holder
+
         let index =
             switch chunk.capacity {
             case 1 << 10: 0

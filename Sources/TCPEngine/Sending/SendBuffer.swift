@@ -50,7 +50,7 @@ struct SendBuffer: ~Copyable {
         guard position > start else { return }
         let position = min(position, end)
         while let end = slots.first?.end, end <= position {
-            if let slot = slots.popFirst() { pool.recycle(slot.chunk) }
+            if let slot = slots.popFirst() { pool.recycle(ChunkRange((consume slot).chunk, offset: 0, count: 0)) }
         }
         if !slots.isEmpty {
             let n = position - slots[0].start

@@ -17,7 +17,7 @@ extension Connection {
         if let reset = pendingReset {
             pendingReset = nil
             statistics.segmentsSent += 1
-            out.header = reset
+            out.header = reset.header
             return true
         }
         switch state {

@@ -69,6 +69,6 @@ extension Connection {
         header.acknowledgmentNumber = tcb.receive.nxt.wrapped(from: tcb.receive.irs)
         // RFC 7323 3.2: a reset should carry timestamps, too.
         if timestamps.isOn { header.options.timestamps = timestamps.option(at: now) }
-        pendingReset = header
+        pendingReset = PendingReset(header)
     }
 }
