@@ -55,7 +55,10 @@ struct MessageDebugTests {
         let empty = try greet { $0.initArgs.connectionType = .debugConnection }
         #expect(empty.ret == -5 && empty.errorCode == EINVAL)
         debug.hangUp()
-        try waitUntil { (try? DebugClient(a, socket)) != nil }
+        try waitUntil {
+            let connection = try MessageClient(a, greets: false)
+            return try DebugClient.greet(connection, socket, DebugEvent.all).ret == 0
+        }
     }
 
     // MARK: Events
