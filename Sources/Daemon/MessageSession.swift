@@ -34,7 +34,7 @@ final class MessageSession: ClientSession {
         self.credentials = credentials
         process = MessageProcess.of(credentials.pid, in: daemon)
         process.connectionOpened()
-        do { try daemon.loop.register(descriptor, self) } catch {
+        do { try daemon.loop.register(descriptor, self, for: .input) } catch {
             daemon.log.warning("\(error)")
             process.connectionEnded(at: EventLoop.now())
             return nil
@@ -154,7 +154,10 @@ final class MessageSession: ClientSession {
             if n < 0 {
                 if errno == EINTR { continue }
                 // A client that is gone is found out by its hang-up: requests that it sent before still count.
-                if errno == EAGAIN { return }
+                if errno == EAGAIN {
+                    daemon.loop.watchEverything(descriptor)
+                    return
+                }
                 break
             }
             written += n
