@@ -15,6 +15,7 @@ extension DaemonConfiguration {
         host.connection.selectiveAcks = false
         host.connection.noDelay = true
         host.connection.delayedAck = .zero
+        host.connection.answerDelay = .zero
         host.connection.minimumRTO = .milliseconds(200)
         links.maximumSegmentLifetime = .zero
     }

@@ -18,10 +18,11 @@ struct MessageDebugTests {
         net = freshNet()
     }
 
-    /// A daemon whose connections send small segments at once.
+    /// A daemon whose connections send small segments and ACKs at once.
     private func daemon(_ host: Int, _ change: (inout DaemonConfiguration) -> Void = { _ in }) throws -> TestDaemon {
         try TestDaemon("\(net).\(host)", in: folder) {
             $0.host.connection.noDelay = true
+            $0.host.connection.answerDelay = .zero
             change(&$0)
         }
     }
