@@ -106,8 +106,8 @@ final class MessageClient: @unchecked Sendable {
 
     /// The next message, which must be an answer.
     func answer() throws -> ChitcpdResp {
-        let message = try #require(try receive(), "the daemon closed the connection")
-        try #require(message.code == .resp)
+        guard let message = try receive() else { throw BrokenConnection(attempt: "end of the stream", errno: 0) }
+        guard message.code == .resp else { throw BrokenConnection(attempt: "an answer, not \(message.code)", errno: 0) }
         return message.resp
     }
 
