@@ -94,6 +94,7 @@ final class MessageSession: ClientSession {
     private func handle(_ message: ChitcpdMsg, at now: Instant) {
         guard credentials.mayUse else {
             daemon.turnAway(credentials)
+            daemon.turnAway(credentials)
             respond(.failure(EACCES))
             closeWhenWritten(at: now)
             return
