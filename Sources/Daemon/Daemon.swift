@@ -196,6 +196,10 @@ public final class Daemon {
         for session in sessions.values { session.close(at: now) }
         for socket in Array(descriptorSockets.values) { socket.release(aborting: true, at: now) }
         settle(at: now)
+        let held = layer.breakpointStatistics
+        if held.dropped + held.overflowed > 0 {
+            log.info("segments dropped at breakpoints: \(held.dropped) as told, \(held.overflowed) for want of room")
+        }
         links.close(at: now)
         tun?.close()
         links.tap.capture?.close()

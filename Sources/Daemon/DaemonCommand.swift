@@ -42,6 +42,14 @@ public struct DaemonCommand: ParsableCommand {
     var allowUser: [String] = []
     @Option(name: .long, help: "Admit the members of this group (name or number); may be repeated.")
     var allowGroup: [String] = []
+    @Flag(
+        name: .long,
+        help: """
+            Imitate the original: MSS 536, buffers of 4096 bytes, no TCP options, no TIME-WAIT. Other options still count.
+            """)
+    var classic = false
+    @Option(name: .long, help: "Largest segment that is sent or announced, in bytes of data, e.g. 536.")
+    var mss: UInt16?
     @Option(name: .long, help: "Smallest retransmission timeout, e.g. 200ms.")
     var rtoMin: String?
     @Option(name: .long, help: "Retransmission timeout before the first measurement, e.g. 1s.")
@@ -85,6 +93,7 @@ public struct DaemonCommand: ParsableCommand {
 
     func makeConfiguration() throws -> DaemonConfiguration {
         var c = DaemonConfiguration()
+        if classic { c.imitateOriginal() }
         c.links.port = try port ?? environmentPort() ?? 23300
         guard c.links.port > 0 else {
             throw ValidationError("Port 0 cannot be dialled: choose a port from 1 to 65535.")
@@ -119,6 +128,10 @@ public struct DaemonCommand: ParsableCommand {
         if let time = try duration("--delay", delay) { c.links.impairment.delay = time }
         if let size = try bufferSize("--send-buffer", sendBuffer) { c.host.connection.sendBufferSize = size }
         if let size = try bufferSize("--receive-buffer", receiveBuffer) { c.host.connection.receiveBufferSize = size }
+        if let mss {
+            guard mss > 0 else { throw ValidationError("--mss 0: a segment carries at least 1 byte.") }
+            c.host.connection.maximumSegmentSize = Int(mss)
+        }
         if let maxSockets {
             guard maxSockets > 0 else { throw ValidationError("--max-sockets \(maxSockets): at least 1.") }
             c.maximumSockets = maxSockets

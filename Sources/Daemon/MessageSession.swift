@@ -34,7 +34,7 @@ final class MessageSession: ClientSession {
         self.credentials = credentials
         process = MessageProcess.of(credentials.pid, in: daemon)
         process.connectionOpened()
-        do { try daemon.loop.register(descriptor, self) } catch {
+        do { try daemon.loop.register(descriptor, self, for: .input) } catch {
             daemon.log.warning("\(error)")
             process.connectionEnded(at: EventLoop.now())
             return nil
@@ -93,6 +93,7 @@ final class MessageSession: ClientSession {
 
     private func handle(_ message: ChitcpdMsg, at now: Instant) {
         guard credentials.mayUse else {
+            daemon.turnAway(credentials)
             daemon.turnAway(credentials)
             respond(.failure(EACCES))
             closeWhenWritten(at: now)
@@ -154,7 +155,10 @@ final class MessageSession: ClientSession {
             if n < 0 {
                 if errno == EINTR { continue }
                 // A client that is gone is found out by its hang-up: requests that it sent before still count.
-                if errno == EAGAIN { return }
+                if errno == EAGAIN {
+                    daemon.loop.watchEverything(descriptor)
+                    return
+                }
                 break
             }
             written += n

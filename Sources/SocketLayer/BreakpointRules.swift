@@ -231,7 +231,11 @@ extension SocketLayer {
             withhold(segment, in: conversation)
         case .drawWithheld:
             handle(segment, of: conversation, at: now)
-            if let withheld = conversation.withheld.popFirst() { handle(withheld, of: conversation, at: now) }
+            // The outputs of the first are played before the second is fed.
+            if var withheld = conversation.withheld.popFirst() {
+                withheld.isDrawn = true
+                conversation.arrived.prepend(withheld)
+            }
         }
     }
 
@@ -263,13 +267,18 @@ extension SocketLayer {
         breakpoints.ready.append(conversation)
     }
 
-    /// One step of a conversation that does not stand at a breakpoint: the user's close, the owner's waiting calls, then a
-    /// segment that arrived meanwhile. False if there is none to take.
+    /// One step of a conversation that does not stand at a breakpoint: a segment that was drawn, the user's close, the
+    /// owner's waiting calls, then a segment that arrived meanwhile. False if there is none to take.
     func advanceConversation(at now: Instant) -> Bool {
         while let conversation = breakpoints.ready.popFirst() {
             conversation.isQueued = false
             let socket = conversation.socket
             guard conversation.stop == nil, socket.conversation === conversation else { continue }
+            if conversation.arrived.beginsWithDrawn, let segment = conversation.arrived.popFirst() {
+                enqueue(conversation)
+                handle(segment, of: conversation, at: now)
+                return true
+            }
             if let aborting = conversation.closing {
                 conversation.closing = nil
                 enqueue(conversation)

@@ -142,6 +142,8 @@ struct HeldSegment {
     let header: SegmentHeader
     let payload: [UInt8]
     let link: LinkID
+    /// The debugger has had its say about it.
+    var isDrawn = false
 
     /// What it counts against the limit: a segment without data is not free.
     var cost: Int { payload.count + header.encodedLength }
@@ -155,6 +157,8 @@ struct HeldSegments {
     private static let byteLimit = 1 << 20
 
     var isEmpty: Bool { segments.isEmpty }
+    /// True if the first segment is to be fed without another question.
+    var beginsWithDrawn: Bool { segments.first?.isDrawn ?? false }
 
     /// False if there is no room.
     mutating func append(_ segment: HeldSegment) -> Bool {
@@ -162,6 +166,12 @@ struct HeldSegments {
         segments.append(segment)
         bytes += segment.cost
         return true
+    }
+
+    /// Puts a segment in front of all others, whatever the limit: it was held elsewhere before.
+    mutating func prepend(_ segment: HeldSegment) {
+        segments.prepend(segment)
+        bytes += segment.cost
     }
 
     mutating func popFirst() -> HeldSegment? {

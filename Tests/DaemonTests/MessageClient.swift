@@ -13,6 +13,12 @@ struct CallError: Error, Equatable, CustomStringConvertible {
     var description: String { String(cString: strerror(errno)) }
 }
 
+/// The daemon does not take or give bytes.
+struct BrokenConnection: Error {
+    let attempt: String
+    let errno: Int32
+}
+
 /// A connection to the daemon's UNIX stream socket.
 final class MessageClient: @unchecked Sendable {
     // @unchecked Sendable: a test hands it from thread to thread and never uses it on two at once.
@@ -66,7 +72,7 @@ final class MessageClient: @unchecked Sendable {
             let n = bytes.withUnsafeBytes {
                 Glibc.send(descriptor, $0.baseAddress! + written, bytes.count - written, Int32(MSG_NOSIGNAL))
             }
-            try #require(n > 0, "the daemon took \(written) of \(bytes.count) bytes: errno \(errno)")
+            guard n > 0 else { throw BrokenConnection(attempt: "write", errno: errno) }
             written += n
         }
     }
@@ -87,15 +93,21 @@ final class MessageClient: @unchecked Sendable {
             if let message = try frames.next() { return message }
             let n = recv(descriptor, &buffer, buffer.count, 0)
             if n == 0 || (n < 0 && errno == ECONNRESET) { return nil }
-            try #require(n > 0, "no message from the daemon: errno \(errno)")
+            guard n > 0 else { throw BrokenConnection(attempt: "read", errno: errno) }
             buffer.withUnsafeBytes { frames.append(UnsafeRawBufferPointer(rebasing: $0[..<n])) }
         }
     }
 
+    /// Whether bytes of an answer are there already.
+    var hasAnswer: Bool {
+        var byte: UInt8 = 0
+        return recv(descriptor, &byte, 1, Int32(MSG_PEEK | MSG_DONTWAIT)) > 0
+    }
+
     /// The next message, which must be an answer.
     func answer() throws -> ChitcpdResp {
-        let message = try #require(try receive(), "the daemon closed the connection")
-        try #require(message.code == .resp)
+        guard let message = try receive() else { throw BrokenConnection(attempt: "end of the stream", errno: 0) }
+        guard message.code == .resp else { throw BrokenConnection(attempt: "an answer, not \(message.code)", errno: 0) }
         return message.resp
     }
 

@@ -37,11 +37,23 @@ final class TemporaryFolder {
     }
 }
 
-/// Three bytes of a loopback address, "127.x.y", that no other test of this process has; x differs between processes.
+/// Three bytes of a loopback address, "127.x.y", that no other test of this process has, and no other process uses now.
 func freshNet() -> String {
-    let number = netCounter.add(1, ordering: .relaxed).newValue
-    precondition(number < 256, "a test process has 255 nets of its own")
-    return "127.\(128 + getpid() % 127).\(number)"
+    while true {
+        let number = netCounter.add(1, ordering: .relaxed).newValue
+        precondition(number < 1000, "a test process has 1,000 nets of its own")
+        // Processes that run at the same time begin at different places.
+        let place = Int(getpid() % 31) * 1000 + number
+        let net = "127.\(128 + place / 250).\(place % 250 + 1)"
+        if isFree(net + ".1") { return net }
+    }
+}
+
+private func isFree(_ address: String) -> Bool {
+    guard let address = IPAddress(address) else { return false }
+    let probe = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+    defer { close(probe) }
+    return SocketAddress(Endpoint(address, 23300)).withPointer { bind(probe, $0, $1) } == 0
 }
 
 private let netCounter = Atomic<Int>(0)

@@ -13,7 +13,12 @@ extension Connection {
                 // The peer never closed its side and nobody is left to read (tcp_fin_timeout).
                 finish(nil)
             case .timeWait:
-                finish(nil)
+                if ackPolicy.urgency == .now {
+                    // A lifetime of 0, or a link that takes nothing: the ACK of the peer's FIN leaves first.
+                    timers.arm(.timeWait, at: now + .milliseconds(10))
+                } else {
+                    finish(nil)
+                }
             case .keepAlive: keepAliveTimedOut(at: now)
             }
         }
