@@ -74,10 +74,10 @@ let package = Package(
         .executableTarget(name: "chitcpd", dependencies: ["Daemon"], swiftSettings: strict),
         .testTarget(
             name: "DaemonTests",
-            // chitcp and the library for unmodified programs are run by the tests.
+            // Commands, samples and the library for unmodified programs are run by the tests.
             dependencies: [
-                "CLinux", "Chisocket", "ControlRecords", "Daemon", "DaemonProtocol", "NetworkLayer", "TCPSegments",
-                "chitcp",
+                "CLinux", "Chisocket", "ControlRecords", "Daemon", "DaemonProtocol", "NetworkLayer", "TCPEngine",
+                "TCPSegments", "chitcp", "chitcpd",
             ],
             exclude: ["Programs"], swiftSettings: strict),
         .testTarget(
