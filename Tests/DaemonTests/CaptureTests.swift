@@ -69,20 +69,7 @@ struct CaptureTests {
         try #require(posix_spawn(&pid, command[0], &actions, nil, &argv, environ) == 0)
         try waitForEnd(of: pid)
         // tshark warns root, who may well read files.
-        let errors = try read(err).split(separator: "\n").filter { !$0.hasPrefix("Running as user \"root\"") }
-        return (try read(out), errors.joined(separator: "\n"))
-    }
-
-    private func read(_ path: String) throws -> String {
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-        try #require(descriptor >= 0)
-        defer { close(descriptor) }
-        var bytes: [UInt8] = []
-        var buffer = [UInt8](repeating: 0, count: 65_536)
-        while true {
-            let n = Glibc.read(descriptor, &buffer, buffer.count)
-            if n <= 0 { return String(decoding: bytes, as: UTF8.self) }
-            bytes += buffer[..<n]
-        }
+        let errors = try readText(err).split(separator: "\n").filter { !$0.hasPrefix("Running as user \"root\"") }
+        return (try readText(out), errors.joined(separator: "\n"))
     }
 }

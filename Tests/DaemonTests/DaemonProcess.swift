@@ -10,13 +10,7 @@ final class DaemonProcess {
     private let arguments: [String]
     private var pid: pid_t = 0
 
-    /// chitcpd lies beside the running test program.
-    private static let program: String = {
-        var path = [CChar](repeating: 0, count: 4096)
-        let count = max(0, readlink("/proc/self/exe", &path, path.count - 1))
-        let own = String(decoding: path.prefix(count).map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        return own.split(separator: "/").dropLast().reduce("") { $0 + "/" + $1 } + "/chitcpd"
-    }()
+    private static let program = productFolder + "/chitcpd"
 
     init(_ address: String, in folder: TemporaryFolder) throws {
         self.address = address
