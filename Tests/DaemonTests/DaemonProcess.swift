@@ -10,7 +10,7 @@ final class DaemonProcess {
     private let arguments: [String]
     private var pid: pid_t = 0
 
-    private static let program = productFolder + "/chitcpd"
+    private static let program = BuildFolder.path + "/chitcpd"
 
     init(_ address: String, in folder: TemporaryFolder) throws {
         self.address = address

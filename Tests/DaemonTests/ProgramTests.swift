@@ -37,6 +37,20 @@ struct ProgramTests {
         #expect(receiver.errors == "received 640000 bytes\n")
     }
 
+    @Test("chitcp cat sends all of its input, although the other side closed its own direction at once")
+    func catAfterHalfClose() throws {
+        let folder = try TemporaryFolder()
+        let a = try TestDaemon("127.89.44.1", in: folder)
+        let b = try TestDaemon("127.89.44.2", in: folder)
+        let content = String(repeating: "0123456789abcdef", count: 200_000)
+        let receiver = try Program("chitcp", ["cat", "-l", "7"], daemon: a.path, in: folder)
+        try waitUntil { try DaemonControl.sockets(of: a.path).contains { $0.stateName == "LISTEN" } }
+        let sender = try Program("chitcp", ["cat", "127.89.44.1", "7"], daemon: b.path, in: folder, input: content)
+        #expect(try sender.end() == 0, "\(sender.errors)")
+        #expect(try receiver.end() == 0, "\(receiver.errors)")
+        #expect(receiver.output == content, "\(receiver.output.utf8.count) bytes")
+    }
+
     @Test(
         "without a daemon each command says which path it tried and what to do, and exits 1",
         arguments: [["sockets"], ["cat", "127.0.0.1", "7"], ["echo", "--port", "7"], ["perf", "127.0.0.1"]])
@@ -114,6 +128,38 @@ struct ProgramTests {
         }
         // What is left is the folder, which nobody was left to remove.
         try waitUntil { rmdirAll(daemons) }
+    }
+
+    @Test("chitcp perf measures everything beside the kernel, and leaves nothing behind")
+    func perf() throws {
+        let folder = try TemporaryFolder()
+        let arguments = ["--seconds", "0.1", "--runs", "1", "--connections", "40", "--kernel", "--json"]
+        let perf = try Program("chitcp", ["perf"] + arguments, daemon: .standard, in: folder)
+        #expect(try perf.end() == 0, "\(perf.errors)")
+        let lines = perf.output.split(separator: "\n")
+        #expect(lines.count == 9, "\(perf.output)")
+        for line in lines where !line.contains("idle") {
+            #expect(!line.contains("\"chitcp\":null") && !line.contains("\"kernel\":null"), "\(line)")
+        }
+        #expect(!folder.files.contains { $0.hasPrefix("chitcp-") && !$0.contains(".") }, "\(folder.files)")
+    }
+
+    @Test("chitcp perf --server serves a client at another daemon, one after another")
+    func perfBetweenDaemons() throws {
+        let folder = try TemporaryFolder()
+        let a = try TestDaemon("127.89.43.1", in: folder)
+        let b = try TestDaemon("127.89.43.2", in: folder)
+        let server = try Program("chitcp", ["perf", "--server", "--port", "9"], daemon: a.path, in: folder)
+        try waitUntil { try DaemonControl.sockets(of: a.path).contains { $0.stateName == "LISTEN" } }
+        for test in ["bulk", "ping-pong", "rate"] {
+            let client = try Program(
+                "chitcp", ["perf", "127.89.43.1", "--port", "9", "--seconds", "0.1", "--runs", "1", "--test", test],
+                daemon: b.path, in: folder)
+            #expect(try client.end() == 0, "\(test): \(client.errors)")
+            #expect(client.output.contains("chitcp   budget"), "\(client.output)")
+        }
+        server.send(SIGTERM)
+        #expect(try server.end() == 128 + SIGTERM)
     }
 
     private func rmdirAll(_ path: String) -> Bool {

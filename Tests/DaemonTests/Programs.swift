@@ -4,14 +4,6 @@ import Glibc
 import Synchronization
 import Testing
 
-/// The folder of the built products: the running test program lies in it, too.
-let productFolder: String = {
-    var path = [CChar](repeating: 0, count: 4096)
-    let count = max(0, readlink("/proc/self/exe", &path, path.count - 1))
-    let own = String(decoding: path.prefix(count).map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    return own.split(separator: "/").dropLast().reduce("") { $0 + "/" + $1 }
-}()
-
 func writeFile(_ path: String, _ text: String) throws {
     let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
     try #require(descriptor >= 0)
@@ -62,7 +54,7 @@ final class Program {
         sigemptyset(&none)
         posix_spawnattr_setsigmask(&attributes, &none)
         posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
-        let path = productFolder + "/" + name
+        let path = BuildFolder.path + "/" + name
         var argv = ([path] + arguments).map { strdup($0) } + [nil]
         let variables = ["CHITCPD_SOCK=\(daemon.path)", "PATH=/usr/bin:/bin", "TMPDIR=\(folder.path)"]
         var environment = variables.map { strdup($0) } + [nil]
