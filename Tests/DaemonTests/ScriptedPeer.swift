@@ -34,7 +34,7 @@ struct RawSegment: CustomStringConvertible {
 
     private func word(_ at: Int) -> UInt32 { bytes[at..<(at + 4)].reduce(0) { $0 << 8 | UInt32($1) } }
 
-    var description: String { bytes.prefix(80).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined() }
+    var description: String { bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined() }
 }
 
 /// Control bits by value.
