@@ -76,10 +76,10 @@ let package = Package(
         .executableTarget(name: "chitcpd", dependencies: ["Daemon"], swiftSettings: strict),
         .testTarget(
             name: "DaemonTests",
-            // chitcp and the library for unmodified programs are run by the tests.
+            // Commands, samples and the library for unmodified programs are run by the tests.
             dependencies: [
-                "CLinux", "Chisocket", "ControlRecords", "Daemon", "DaemonProtocol", "NetworkLayer", "TCPSegments",
-                "chitcp",
+                "CLinux", "Chisocket", "ControlRecords", "Daemon", "DaemonProtocol", "NetworkLayer", "TCPEngine",
+                "TCPSegments", "chitcp", "chitcpd", "echo-client", "echo-server", "file-sender",
             ],
             exclude: ["Programs"], swiftSettings: strict),
         .testTarget(
@@ -89,8 +89,8 @@ let package = Package(
         .target(
             name: "ChitcpCommand",
             dependencies: [
-                "Chisocket", "CLinux", "ControlRecords", "Daemon", "NetworkLayer", "TCPDrill", "TCPSegments",
-                "TCPSimulation",
+                "Chisocket", "CLinux", "ControlRecords", "Daemon", "Impairments", "NetworkLayer", "TCPDrill",
+                "TCPSegments", "TCPSimulation",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),
@@ -106,6 +106,12 @@ let package = Package(
         .testTarget(
             name: "TunTests", dependencies: ["CTestSupport", "Chisocket", "Daemon", "NetworkLayer", "TCPSegments"],
             swiftSettings: strict),
+        .executableTarget(
+            name: "echo-server", dependencies: ["Chisocket"], path: "Samples/Swift/echo-server", swiftSettings: strict),
+        .executableTarget(
+            name: "echo-client", dependencies: ["Chisocket"], path: "Samples/Swift/echo-client", swiftSettings: strict),
+        .executableTarget(
+            name: "file-sender", dependencies: ["Chisocket"], path: "Samples/Swift/file-sender", swiftSettings: strict),
         .target(name: "CLinux"),
         .target(name: "ControlRecords"),
         .target(

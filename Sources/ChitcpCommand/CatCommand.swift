@@ -7,7 +7,10 @@ import TCPSegments
 struct CatCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "cat", abstract: "Copy standard input to a connection and the connection to standard output.",
-        discussion: "The end of standard input closes that direction; the command ends when the other side closes.")
+        discussion: """
+            The end of standard input closes that direction. The command ends when both directions have ended, or when the \
+            other side closes and standard input is a terminal.
+            """)
 
     @Option(name: .shortAndLong, help: "Listen on this port and serve one connection.")
     var listen: UInt16?
@@ -28,17 +31,24 @@ struct CatCommand: ParsableCommand {
     func run() throws {
         signal(SIGPIPE, SIG_IGN)
         let stream = try openStream()
+        // The thread's end shows as the end of this pipe.
+        var sending: [Int32] = [-1, -1]
+        guard pipe(&sending) == 0 else { throw CommandError("cannot make a pipe", errno: errno) }
+        let sendingEnds = sending[1]
         try inThread {
             let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 256 << 10, alignment: 64)
             defer { buffer.deallocate() }
             _ = copyAll(from: 0, to: stream, buffer: buffer)
             shutdown(stream, Int32(SHUT_WR))
+            close(sendingEnds)
         }
         let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 256 << 10, alignment: 64)
         defer { buffer.deallocate() }
         guard copyAll(from: stream, to: 1, buffer: buffer) != nil else {
             throw CommandError("the connection or standard output failed", errno: errno)
         }
+        // The other side may close its direction first and still want what is to come.
+        if isatty(0) != 1 { _ = readSome(sending[0], buffer) }
     }
 
     private func openStream() throws -> Int32 {

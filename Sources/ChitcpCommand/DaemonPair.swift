@@ -21,6 +21,8 @@ final class Belongings: Sendable {
     private struct State {
         var children: [pid_t] = []
         var folder: String?
+        /// A signal ends the process: its thread takes everything away, and nobody else has anything left to do or to say.
+        var isInterrupted = false
     }
     private let state = Mutex(State())
 
@@ -36,7 +38,8 @@ final class Belongings: Sendable {
             var set = set
             var signal: Int32 = 0
             sigwait(&set, &signal)
-            cleanUp()
+            state.withLock { $0.isInterrupted = true }
+            takeAway()
             exit(128 + signal)
         }
     }
@@ -127,8 +130,14 @@ final class Belongings: Sendable {
         }
     }
 
-    /// Ends the children and removes the folder.
+    /// Ends the children and removes the folder. Does not return if a signal ends the process: what fails now fails because
+    /// of that.
     func cleanUp() {
+        while state.withLock({ $0.isInterrupted }) { sleep(1) }
+        takeAway()
+    }
+
+    private func takeAway() {
         let (children, folder) = state.withLock { state in
             defer { state.folder = nil }
             return (state.children, state.folder)

@@ -2,6 +2,7 @@
 import ArgumentParser
 import Chisocket
 import Glibc
+import Impairments
 import TCPSegments
 
 /// The project's main job, end to end: every byte checked, the connection drawn, nothing left behind.
@@ -17,6 +18,12 @@ struct DemoCommand: ParsableCommand {
 
     @Option(help: "Which segments are lost: the same seed decides the same.")
     var seed: UInt64 = 1
+
+    func validate() throws {
+        if let loss, Quantity.probability(loss) == nil {
+            throw ValidationError("--loss \(loss): a share of the segments like 5% or 0.05")
+        }
+    }
 
     func run() throws {
         signal(SIGPIPE, SIG_IGN)

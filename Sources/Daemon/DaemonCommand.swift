@@ -232,5 +232,10 @@ enum SignalRelay {
         target = stop
         for number in [SIGINT, SIGTERM] { signal(number) { _ in SignalRelay.target?.stop() } }
         signal(SIGHUP) { _ in SignalRelay.target?.reopenLog() }
+        // Whoever started this process may have blocked them, and a blocked mask is inherited.
+        var mine = sigset_t()
+        sigemptyset(&mine)
+        for number in [SIGINT, SIGTERM, SIGHUP] { sigaddset(&mine, number) }
+        pthread_sigmask(SIG_UNBLOCK, &mine, nil)
     }
 }

@@ -136,8 +136,8 @@ final class EventLoop: EventRegistry {
     private func mayWait(until deadline: Instant?) -> Bool {
         guard unfinished.isEmpty else { return false }
         guard let deadline else { return true }
-        if let armed, armed <= deadline { return true }
         let moment = max(deadline, lastFired + Self.timerInterval)
+        if let armed, armed <= moment { return true }
         guard moment > Self.now() else { return false }
         armed = moment
         return clinux_timer_set(timer, moment.nanoseconds) == 0

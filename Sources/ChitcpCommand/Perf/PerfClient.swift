@@ -122,7 +122,8 @@ struct PerfClient {
         return ConnectionRate(average: average, slowestSecond: perSecond.min().map { Double($0) } ?? average)
     }
 
-    /// Opens `count` connections, calls `body` while all are established and nothing is on its way, and closes them.
+    /// Opens `count` connections, each of which carries a byte there and back; calls `body` while all are idle, and closes
+    /// them.
     func whileIdle<R>(_ count: Int, progress: inout Progress, _ body: () throws -> R) throws -> R {
         let control = try open(.idle)
         defer { close(control) }
@@ -131,13 +132,18 @@ struct PerfClient {
         var streams: [Int32] = []
         defer { for stream in streams { close(stream) } }
         while streams.count < count {
-            streams.append(try target.sockets.connect(to: target.server, noDelay: false))
+            let stream = try target.sockets.connect(to: target.server, noDelay: false)
+            streams.append(stream)
+            limitWaiting(on: stream, seconds: Self.patience)
+            var byte = PerfMode.idle.rawValue
+            let came = withUnsafeMutableBytes(of: &byte) {
+                writeAll(stream, UnsafeRawBufferPointer($0)) && readAll(stream, $0)
+            }
+            guard came else {
+                throw CommandError("idle connection \(streams.count) did not bring its byte back", errno: errno)
+            }
             progress.show(
                 "idle, \(target.sockets.name): \(grouped(UInt64(streams.count))) of \(grouped(UInt64(count)))")
-        }
-        var byte: UInt8 = 0
-        guard withUnsafeMutableBytes(of: &byte, { readAll(control, $0) }) else {
-            throw CommandError("the server did not take \(count) connections", errno: errno)
         }
         return try body()
     }

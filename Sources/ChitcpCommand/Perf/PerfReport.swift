@@ -2,7 +2,7 @@
 import Glibc
 
 /// What a figure counts, and how it is written.
-enum PerfUnit: String {
+enum PerfUnit: String, Sendable {
     case bytesPerSecond = "bytes/s"
     case nanoseconds = "ns"
     case perSecond = "1/s"
@@ -19,7 +19,7 @@ enum PerfUnit: String {
 }
 
 /// What a figure is to be (design section 7): a limit on the figure itself, or on its ratio to the kernel's.
-enum PerfBudget {
+enum PerfBudget: Sendable {
     case atLeast(Double)
     case atMost(Double)
     case ratioAtLeast(Double)
@@ -46,7 +46,7 @@ enum PerfBudget {
 }
 
 /// One figure, with the kernel's of the same run if that was measured.
-struct PerfFigure {
+struct PerfFigure: Sendable {
     let name: String
     let unit: PerfUnit
     let value: Double

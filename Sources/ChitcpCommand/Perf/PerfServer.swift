@@ -8,8 +8,8 @@ enum PerfMode: UInt8 {
     case echo = 0x45
     /// Everything is counted; after the end of the stream the count comes back, 8 bytes, little-endian.
     case sink = 0x53
-    /// A 4-byte little-endian count follows. The server takes that many further connections, says so with one byte, and
-    /// keeps them until this connection ends.
+    /// A 4-byte little-endian count follows. The server takes that many further connections, sends the byte that each brings
+    /// back, and keeps them until this connection ends.
     case idle = 0x49
 }
 
@@ -81,9 +81,10 @@ struct PerfServer {
         while held.count < wanted {
             guard let next = try? sockets.accept(listener) else { return }
             held.append(next)
+            limitWaiting(on: next, seconds: Self.patience)
+            let byte = UnsafeMutableRawBufferPointer(rebasing: buffer[..<1])
+            guard readAll(next, byte), writeAll(next, UnsafeRawBufferPointer(byte)) else { return }
         }
-        buffer[0] = PerfMode.idle.rawValue
-        guard writeAll(stream, UnsafeRawBufferPointer(rebasing: buffer[..<1])) else { return }
         limitWaiting(on: stream, seconds: 0)
         while readSome(stream, buffer) > 0 {}
     }
