@@ -10,8 +10,9 @@ import Testing
 struct DaemonLifeTests {
     @Test("it leaves no file behind")
     func noFiles() throws {
+        let net = freshNet()
         let folder = try TemporaryFolder()
-        let daemon = try TestDaemon("127.88.21.1", in: folder)
+        let daemon = try TestDaemon("\(net).1", in: folder)
         #expect(!folder.files.isEmpty)
         daemon.stop()
         #expect(folder.files == [])
@@ -19,20 +20,22 @@ struct DaemonLifeTests {
 
     @Test("a stale socket file is replaced")
     func stale() throws {
+        let net = freshNet()
         let folder = try TemporaryFolder()
         let stale = socket(AF_UNIX, Int32(SOCK_SEQPACKET.rawValue), 0)
-        try bindUnix(stale, folder.path + "/127.88.22.1" + CHITCP_CONTROL_SUFFIX)
+        try bindUnix(stale, folder.path + "/\(net).1" + CHITCP_CONTROL_SUFFIX)
         Glibc.close(stale)
-        let daemon = try TestDaemon("127.88.22.1", in: folder)
+        let daemon = try TestDaemon("\(net).1", in: folder)
         #expect(try DaemonControl.sockets(of: daemon.path).isEmpty)
     }
 
     @Test("a second daemon at the same path says so and leaves the first alone")
     func second() throws {
+        let net = freshNet()
         let folder = try TemporaryFolder()
-        let first = try TestDaemon("127.88.23.1", in: folder)
+        let first = try TestDaemon("\(net).1", in: folder)
         let error = #expect(throws: SystemError.self) {
-            _ = try TestDaemon("127.88.23.2", in: folder) { $0.socketPath = first.path.path }
+            _ = try TestDaemon("\(net).2", in: folder) { $0.socketPath = first.path.path }
         }
         #expect(error?.description.contains("a chitcpd is running there") == true, "\(String(describing: error))")
         #expect(try DaemonControl.sockets(of: first.path).isEmpty)
@@ -40,20 +43,22 @@ struct DaemonLifeTests {
 
     @Test("a second daemon at the same address says what to choose")
     func secondAddress() throws {
+        let net = freshNet()
         let folder = try TemporaryFolder()
-        let first = try TestDaemon("127.88.24.1", in: folder)
+        let first = try TestDaemon("\(net).1", in: folder)
         let error = #expect(throws: SystemError.self) {
-            _ = try TestDaemon("127.88.24.1", in: folder) { $0.socketPath = folder.path + "/other" }
+            _ = try TestDaemon("\(net).1", in: folder) { $0.socketPath = folder.path + "/other" }
         }
-        #expect(error?.description.contains("127.88.24.1:23300") == true, "\(String(describing: error))")
+        #expect(error?.description.contains("\(net).1:23300") == true, "\(String(describing: error))")
         _ = first
     }
 
     @Test(
         "a malformed record costs its sender the connection and nobody else anything", arguments: [0, 1, 583, 584, 585])
     func malformed(_ size: Int) throws {
+        let net = freshNet()
         let folder = try TemporaryFolder()
-        let daemon = try TestDaemon("127.88.25.\(size % 200 + 1)", in: folder)
+        let daemon = try TestDaemon("\(net).\(size % 200 + 1)", in: folder)
         let raw = socket(AF_UNIX, Int32(SOCK_SEQPACKET.rawValue), 0)
         defer { Glibc.close(raw) }
         try connectUnix(raw, daemon.path.controlPath)
@@ -66,9 +71,10 @@ struct DaemonLifeTests {
 
     @Test("stopping resets connections, so that peers know")
     func stopResets() throws {
+        let net = freshNet()
         let folder = try TemporaryFolder()
-        let a = try TestDaemon("127.88.26.1", in: folder)
-        let b = try TestDaemon("127.88.26.2", in: folder)
+        let a = try TestDaemon("\(net).1", in: folder)
+        let b = try TestDaemon("\(net).2", in: folder)
         let listener = try b.listener(port: 7)
         let client = try a.connect(to: b, port: 7)
         let server = try listener.acceptLimited()
@@ -79,8 +85,9 @@ struct DaemonLifeTests {
 
     @Test("sockets are listed with their numbers, lowest free first, and gone when closed")
     func list() throws {
+        let net = freshNet()
         let folder = try TemporaryFolder()
-        let daemon = try TestDaemon("127.88.27.1", in: folder)
+        let daemon = try TestDaemon("\(net).1", in: folder)
         let first = try Chisocket(.ipv4, daemon: daemon.path)
         let second = try daemon.listener(port: 7)
         #expect(try DaemonControl.sockets(of: daemon.path).map(\.number) == [0, 1])
@@ -94,8 +101,9 @@ struct DaemonLifeTests {
 
     @Test("options are kept and given back, and an unknown one is ENOPROTOOPT")
     func options() throws {
+        let net = freshNet()
         let folder = try TemporaryFolder()
-        let daemon = try TestDaemon("127.88.28.1", in: folder)
+        let daemon = try TestDaemon("\(net).1", in: folder)
         let socket = try Chisocket(.ipv4, daemon: daemon.path)
         #expect(try socket.noDelay == false)
         try socket.setNoDelay(true)
@@ -112,8 +120,9 @@ struct DaemonLifeTests {
 
     @Test("a port in use cannot be bound twice")
     func portTaken() throws {
+        let net = freshNet()
         let folder = try TemporaryFolder()
-        let daemon = try TestDaemon("127.88.29.1", in: folder)
+        let daemon = try TestDaemon("\(net).1", in: folder)
         let listener = try daemon.listener(port: 7)
         let other = try Chisocket(.ipv4, daemon: daemon.path)
         #expect(errnoOf { try other.bind(to: try daemon.endpoint(7)) } == EADDRINUSE)
@@ -122,9 +131,10 @@ struct DaemonLifeTests {
 
     @Test("connections that lie untaken in a listener are reset when it closes, and taken ones live")
     func closedListener() throws {
+        let net = freshNet()
         let folder = try TemporaryFolder()
-        let a = try TestDaemon("127.88.30.1", in: folder)
-        let b = try TestDaemon("127.88.30.2", in: folder)
+        let a = try TestDaemon("\(net).1", in: folder)
+        let b = try TestDaemon("\(net).2", in: folder)
         let listener = try b.listener(port: 7)
         let taken = try a.connect(to: b, port: 7)
         let untaken = try a.connect(to: b, port: 7)

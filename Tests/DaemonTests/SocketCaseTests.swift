@@ -49,8 +49,8 @@ struct SocketCaseTests {
 
     @Test("a case passes on the kernel's TCP and on chitcpd's", arguments: SocketCases.names)
     func alike(_ name: String) throws {
-        let number = try #require(SocketCases.names.firstIndex(of: name)) + 1
-        let address = "127.90.\(number).1"
+        let net = freshNet()
+        let address = "\(net).1"
         let kernel = try runProgram(SocketCases.program.get(), [name, address])
         try #require(kernel.code == 0, "on the kernel's TCP: \(kernel.output)")
         let folder = try TemporaryFolder()
@@ -73,9 +73,9 @@ struct SocketCaseTests {
 
     @Test("a case passes with libchitcp's calls", arguments: SocketCases.names.filter { !kernelsOwn.contains($0) })
     func byLibrary(_ name: String) throws {
-        let number = try #require(SocketCases.names.firstIndex(of: name)) + 1
+        let net = freshNet()
         let folder = try TemporaryFolder()
-        let daemon = try TestDaemon("127.90.\(number).2", in: folder)
+        let daemon = try TestDaemon("\(net).2", in: folder)
         let result = try runProgram(
             SocketCases.chisocketProgram.get(), [name, daemon.address],
             environment: ["CHITCPD_SOCK": daemon.path.path])

@@ -9,8 +9,9 @@ import Testing
 struct SocketNumberTests {
     @Test("the answers to SOCKET and NAMES carry the number")
     func answers() throws {
+        let net = freshNet()
         let folder = try TemporaryFolder()
-        let daemon = try TestDaemon("127.88.31.1", in: folder)
+        let daemon = try TestDaemon("\(net).1", in: folder)
         let client = try RawControl(daemon.path.controlPath)
         var request = chitcp_request()
         request.operation = CHITCP_OP_SOCKET.rawValue
@@ -28,9 +29,10 @@ struct SocketNumberTests {
 
     @Test("the record of an accepted connection carries the number under which the daemon lists it")
     func accepted() throws {
+        let net = freshNet()
         let folder = try TemporaryFolder()
-        let a = try TestDaemon("127.88.32.1", in: folder)
-        let b = try TestDaemon("127.88.32.2", in: folder)
+        let a = try TestDaemon("\(net).1", in: folder)
+        let b = try TestDaemon("\(net).2", in: folder)
         let listener = try b.listener(port: 7)
         let client = try a.connect(to: b, port: 7)
         var record = chitcp_accepted()

@@ -8,9 +8,10 @@ import Testing
 struct TwoDaemonsTests {
     @Test("bytes go both ways and each end of the stream arrives after them")
     func exchange() throws {
+        let net = freshNet()
         let folder = try TemporaryFolder()
-        let a = try TestDaemon("127.88.1.1", in: folder)
-        let b = try TestDaemon("127.88.1.2", in: folder)
+        let a = try TestDaemon("\(net).1", in: folder)
+        let b = try TestDaemon("\(net).2", in: folder)
         let listener = try b.listener(port: 7)
         let client = try a.connect(to: b, port: 7)
         let server = try listener.acceptLimited()
@@ -27,9 +28,10 @@ struct TwoDaemonsTests {
 
     @Test("single bytes echo one by one, although one byte always stays in the daemon's end")
     func singleBytes() throws {
+        let net = freshNet()
         let folder = try TemporaryFolder()
-        let a = try TestDaemon("127.88.2.1", in: folder)
-        let b = try TestDaemon("127.88.2.2", in: folder)
+        let a = try TestDaemon("\(net).1", in: folder)
+        let b = try TestDaemon("\(net).2", in: folder)
         let listener = try b.listener(port: 7)
         let client = try a.connect(to: b, port: 7)
         let server = try listener.acceptLimited()
@@ -43,9 +45,10 @@ struct TwoDaemonsTests {
 
     @Test("20 MB arrive unchanged while the reader is slower than the writer")
     func bulk() throws {
+        let net = freshNet()
         let folder = try TemporaryFolder()
-        let a = try TestDaemon("127.88.3.1", in: folder)
-        let b = try TestDaemon("127.88.3.2", in: folder)
+        let a = try TestDaemon("\(net).1", in: folder)
+        let b = try TestDaemon("\(net).2", in: folder)
         let listener = try b.listener(port: 7)
         let client = try a.connect(to: b, port: 7)
         let server = try listener.acceptLimited()
@@ -61,9 +64,10 @@ struct TwoDaemonsTests {
 
     @Test("a writer whose reader does not read is held back, and loses nothing")
     func backPressure() throws {
+        let net = freshNet()
         let folder = try TemporaryFolder()
-        let a = try TestDaemon("127.88.4.1", in: folder)
-        let b = try TestDaemon("127.88.4.2", in: folder)
+        let a = try TestDaemon("\(net).1", in: folder)
+        let b = try TestDaemon("\(net).2", in: folder)
         let listener = try b.listener(port: 7)
         let client = try a.connect(to: b, port: 7)
         let server = try listener.acceptLimited()
@@ -84,9 +88,10 @@ struct TwoDaemonsTests {
 
     @Test("shutting down both directions still delivers what waits in front of a full send buffer")
     func shutdownBoth() throws {
+        let net = freshNet()
         let folder = try TemporaryFolder()
-        let a = try TestDaemon("127.88.13.1", in: folder)
-        let b = try TestDaemon("127.88.13.2", in: folder)
+        let a = try TestDaemon("\(net).1", in: folder)
+        let b = try TestDaemon("\(net).2", in: folder)
         let listener = try b.listener(port: 7)
         let client = try a.connect(to: b, port: 7)
         let server = try listener.acceptLimited()
@@ -102,25 +107,28 @@ struct TwoDaemonsTests {
 
     @Test("connecting to a port where nobody listens is refused")
     func refused() throws {
+        let net = freshNet()
         let folder = try TemporaryFolder()
-        let a = try TestDaemon("127.88.5.1", in: folder)
-        let b = try TestDaemon("127.88.5.2", in: folder)
+        let a = try TestDaemon("\(net).1", in: folder)
+        let b = try TestDaemon("\(net).2", in: folder)
         #expect(errnoOf { _ = try a.connect(to: b, port: 9) } == ECONNREFUSED)
     }
 
     @Test("connecting to a host without a daemon is refused")
     func noPeer() throws {
+        let net = freshNet()
         let folder = try TemporaryFolder()
-        let a = try TestDaemon("127.88.6.1", in: folder)
+        let a = try TestDaemon("\(net).1", in: folder)
         let socket = try Chisocket(.ipv4, daemon: a.path)
-        let nobody = try #require(ChisocketAddress("127.88.6.2", port: 7))
+        let nobody = try #require(ChisocketAddress("\(net).2", port: 7))
         #expect(errnoOf { try socket.connect(to: nobody) } == ECONNREFUSED)
     }
 
     @Test("a daemon talks to itself")
     func itself() throws {
+        let net = freshNet()
         let folder = try TemporaryFolder()
-        let a = try TestDaemon("127.88.7.1", in: folder)
+        let a = try TestDaemon("\(net).1", in: folder)
         let listener = try a.listener(port: 7)
         let client = try a.connect(to: a, port: 7)
         let server = try listener.acceptLimited()
@@ -131,9 +139,10 @@ struct TwoDaemonsTests {
 
     @Test("a reset shows as ECONNRESET after the bytes before it")
     func reset() throws {
+        let net = freshNet()
         let folder = try TemporaryFolder()
-        let a = try TestDaemon("127.88.8.1", in: folder)
-        let b = try TestDaemon("127.88.8.2", in: folder)
+        let a = try TestDaemon("\(net).1", in: folder)
+        let b = try TestDaemon("\(net).2", in: folder)
         let listener = try b.listener(port: 7)
         let client = try a.connect(to: b, port: 7)
         let server = try listener.acceptLimited()
@@ -147,9 +156,10 @@ struct TwoDaemonsTests {
 
     @Test("closing with received bytes unread resets the connection")
     func closeUnread() throws {
+        let net = freshNet()
         let folder = try TemporaryFolder()
-        let a = try TestDaemon("127.88.9.1", in: folder)
-        let b = try TestDaemon("127.88.9.2", in: folder)
+        let a = try TestDaemon("\(net).1", in: folder)
+        let b = try TestDaemon("\(net).2", in: folder)
         let listener = try b.listener(port: 7)
         let client = try a.connect(to: b, port: 7)
         let server = try listener.acceptLimited()
@@ -161,9 +171,10 @@ struct TwoDaemonsTests {
 
     @Test("closing with SO_LINGER {1, 0} resets the connection")
     func lingerZero() throws {
+        let net = freshNet()
         let folder = try TemporaryFolder()
-        let a = try TestDaemon("127.88.10.1", in: folder)
-        let b = try TestDaemon("127.88.10.2", in: folder)
+        let a = try TestDaemon("\(net).1", in: folder)
+        let b = try TestDaemon("\(net).2", in: folder)
         let listener = try b.listener(port: 7)
         let client = try a.connect(to: b, port: 7)
         let server = try listener.acceptLimited()
@@ -176,9 +187,10 @@ struct TwoDaemonsTests {
         "what a program wrote before its end arrives, then the end of the stream",
         arguments: [("exit 0", 11), ("kill -9 $$", 12)])
     func programEnds(_ end: String, _ host: Int) throws {
+        let net = freshNet()
         let folder = try TemporaryFolder()
-        let a = try TestDaemon("127.88.\(host).1", in: folder)
-        let b = try TestDaemon("127.88.\(host).2", in: folder)
+        let a = try TestDaemon("\(net).1", in: folder)
+        let b = try TestDaemon("\(net).2", in: folder)
         let listener = try b.listener(port: 7)
         let client = try a.connect(to: b, port: 7)
         let server = try listener.acceptLimited()
