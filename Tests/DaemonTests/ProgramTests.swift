@@ -137,7 +137,7 @@ struct ProgramTests {
         let perf = try Program("chitcp", ["perf"] + arguments, daemon: .standard, in: folder)
         #expect(try perf.end() == 0, "\(perf.errors)")
         let lines = perf.output.split(separator: "\n")
-        #expect(lines.count == 9, "\(perf.output)")
+        #expect(lines.count == 11, "\(perf.output)")
         for line in lines where !line.contains("idle") {
             #expect(!line.contains("\"chitcp\":null") && !line.contains("\"kernel\":null"), "\(line)")
         }
@@ -149,6 +149,9 @@ struct ProgramTests {
         let folder = try TemporaryFolder()
         let a = try TestDaemon("127.89.43.1", in: folder)
         let b = try TestDaemon("127.89.43.2", in: folder)
+        let early = try Program("chitcp", ["perf", "127.89.43.1", "--port", "9"], daemon: b.path, in: folder)
+        #expect(try early.end() == 1)
+        #expect(early.errors.contains("is chitcp perf --server running there?"), "\(early.errors)")
         let server = try Program("chitcp", ["perf", "--server", "--port", "9"], daemon: a.path, in: folder)
         try waitUntil { try DaemonControl.sockets(of: a.path).contains { $0.stateName == "LISTEN" } }
         for test in ["bulk", "ping-pong", "rate"] {

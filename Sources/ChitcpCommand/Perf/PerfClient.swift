@@ -97,7 +97,11 @@ struct PerfClient {
     }
 
     /// Connect, one byte there and back, close; one connection after another.
-    func connectionRate(progress: inout Progress) throws -> ConnectionRate {
+    func connectionRate(placement: Placement, progress: inout Progress) throws -> ConnectionRate {
+        try placement.apply(to: target.processes) { try connectionRate(progress: &progress) }
+    }
+
+    private func connectionRate(progress: inout Progress) throws -> ConnectionRate {
         var count: UInt64 = 0
         var countBefore: UInt64 = 0
         var perSecond: [UInt64] = []

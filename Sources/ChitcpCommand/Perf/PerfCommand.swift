@@ -88,10 +88,15 @@ struct PerfCommand: ParsableCommand {
             try PerfServer(sockets: sockets, listener: listener).run()
         } else if let host {
             let endpoint = try resolve(host, port: port)
-            try measure(
-                PerfTarget(sockets: Chisockets(), server: endpoint),
-                kernel: kernel ? PerfTarget(sockets: KernelSockets(congestionControl: "cubic"), server: endpoint) : nil,
-                daemons: nil)
+            do {
+                try measure(
+                    PerfTarget(sockets: Chisockets(), server: endpoint),
+                    kernel: kernel
+                        ? PerfTarget(sockets: KernelSockets(congestionControl: "cubic"), server: endpoint) : nil,
+                    daemons: nil)
+            } catch let error as ChisocketError where error.errno == ECONNREFUSED && !error.isDaemonMissing {
+                throw CommandError("\(error); is chitcp perf --server running there?")
+            }
         } else {
             try measureOwnPair()
         }
@@ -161,7 +166,9 @@ struct PerfCommand: ParsableCommand {
                 report.figures += try pingPong(us, them, .free, &progress)
                 // Only processes of this machine can be placed.
                 if daemons != nil { report.figures += try pingPong(us, them, .oneCore, &progress) }
-            case .rate: report.figures += try rate(us, them, &progress)
+            case .rate:
+                report.figures += try rate(us, them, .free, &progress)
+                if daemons != nil { report.figures += try rate(us, them, .oneCore, &progress) }
             }
         }
         progress.clear()
@@ -212,12 +219,15 @@ struct PerfCommand: ParsableCommand {
         }
     }
 
-    private func rate(_ us: PerfClient, _ them: PerfClient?, _ progress: inout Progress) throws -> [PerfFigure] {
-        let ours = try us.connectionRate(progress: &progress)
-        let theirs = try them?.connectionRate(progress: &progress)
+    private func rate(
+        _ us: PerfClient, _ them: PerfClient?, _ placement: Placement, _ progress: inout Progress
+    ) throws -> [PerfFigure] {
+        let ours = try us.connectionRate(placement: placement, progress: &progress)
+        let theirs = try them?.connectionRate(placement: placement, progress: &progress)
         return [
             PerfFigure(
-                name: "connect, 1 B there and back, close", unit: .perSecond, value: ours.average,
+                name: "connect, 1 B there and back, close, \(placement.rawValue)", unit: .perSecond,
+                value: ours.average,
                 kernel: theirs?.average, budget: .atLeast(4_000)),
             PerfFigure(
                 name: "the same in the slowest second", unit: .perSecond, value: ours.slowestSecond,
