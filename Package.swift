@@ -83,6 +83,10 @@ let package = Package(
             ],
             exclude: ["Programs"], swiftSettings: strict),
         .testTarget(
+            name: "HostileTests",
+            dependencies: ["Chisocket", "CLinux", "ControlRecords", "Impairments", "NetworkLayer", "TCPSegments"],
+            swiftSettings: strict),
+        .testTarget(
             name: "TCPEngineTests", dependencies: ["TCPEngine", "TCPSegments", "CLinux"], swiftSettings: strict),
         .testTarget(
             name: "NetworkLayerTests", dependencies: ["NetworkLayer", "TCPSegments"], swiftSettings: strict),

@@ -1,0 +1,208 @@
+// A chitcpd in a process of its own, seen from outside: a crash is somebody else's, and is noticed.
+import Chisocket
+import Glibc
+import TCPSegments
+
+/// A folder under /tmp that goes with everything in it.
+final class TemporaryFolder {
+    let path: String
+
+    init() throws {
+        var template = Array("/tmp/chitcpd-hostile-XXXXXX".utf8CString)
+        guard mkdtemp(&template) != nil else { throw Failure("mkdtemp: errno \(errno)") }
+        path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
+    /// The names of the files in it.
+    var files: [String] { names(in: path) }
+
+    deinit {
+        for name in files where unlink(path + "/" + name) < 0 { rmdir(path + "/" + name) }
+        rmdir(path)
+    }
+}
+
+/// The names in a folder, in order; none if it cannot be read.
+func names(in path: String) -> [String] {
+    guard let folder = opendir(path) else { return [] }
+    defer { closedir(folder) }
+    var names: [String] = []
+    while let entry = readdir(folder) {
+        let name = withUnsafeBytes(of: entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+        if name != ".", name != ".." { names.append(name) }
+    }
+    return names.sorted()
+}
+
+/// The beginning of a file, empty if there is none.
+func contents(of path: String, limit: Int = 1 << 20) -> String {
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { return "" }
+    defer { close(descriptor) }
+    var bytes = [UInt8](repeating: 0, count: limit)
+    let count = max(0, read(descriptor, &bytes, limit))
+    return String(decoding: bytes[..<count], as: UTF8.self)
+}
+
+/// How a daemon is started.
+struct Launch: Sendable {
+    /// Options after `--address` and `--socket`.
+    var arguments: [String] = []
+    /// Variables beside the test's own, from which CHITCPD_* are taken out.
+    var environment: [String: String] = [:]
+    /// A shell command in front of it, such as `ulimit -Hn 64`.
+    var prelude: String?
+    /// Leaves `--address` or `--socket` out.
+    var setsAddress = true
+    var setsSocket = true
+}
+
+/// How a process ended.
+enum Ending: Equatable, CustomStringConvertible {
+    case exit(Int32)
+    case signal(Int32)
+
+    var description: String {
+        switch self {
+        case .exit(let code): return "exit code \(code)"
+        case .signal(let number): return "signal \(number)"
+        }
+    }
+}
+
+/// A running daemon.
+final class DaemonProcess {
+    let name: String
+    let address: String
+    let path: DaemonPath
+    let process: pid_t
+    private let errorPath: String
+    private var ending: Ending?
+
+    /// The built executable: it lies beside the tests'.
+    static let executable: String = {
+        var buffer = [CChar](repeating: 0, count: 4096)
+        let count = readlink("/proc/self/exe", &buffer, buffer.count - 1)
+        let own = String(decoding: buffer.prefix(max(0, count)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        return own.split(separator: "/").dropLast().reduce("") { $0 + "/" + $1 } + "/chitcpd"
+    }()
+
+    /// Starts it; `waitUntilServing` says when it is there.
+    init(_ name: String, at address: String, in folder: TemporaryFolder, _ launch: Launch = Launch()) throws {
+        self.name = name
+        self.address = address
+        path = DaemonPath(folder.path + "/" + name)
+        errorPath = path.path + ".err"
+        var arguments = [Self.executable]
+        if launch.setsAddress { arguments += ["--address", address] }
+        if launch.setsSocket { arguments += ["--socket", path.path] }
+        // A short TIME-WAIT, so that nothing lingers from one look to the next.
+        arguments += ["--msl", "50ms"] + launch.arguments
+        if let prelude = launch.prelude { arguments = ["/bin/sh", "-c", prelude + "\nexec \"$0\" \"$@\""] + arguments }
+        process = try Self.spawn(arguments, launch.environment, errors: errorPath)
+    }
+
+    private static func spawn(_ arguments: [String], _ environment: [String: String], errors: String) throws -> pid_t {
+        var actions = posix_spawn_file_actions_t()
+        posix_spawn_file_actions_init(&actions)
+        defer { posix_spawn_file_actions_destroy(&actions) }
+        // Descriptors of other tests that lack close-on-exec are none of its business.
+        for name in names(in: "/proc/self/fd") {
+            if let number = Int32(name), number > 2 { posix_spawn_file_actions_addclose(&actions, number) }
+        }
+        posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+        posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0)
+        posix_spawn_file_actions_addopen(&actions, 2, errors, O_WRONLY | O_CREAT | O_APPEND, 0o600)
+        // The threads of a test process may block signals; a daemon begins as from a shell.
+        var attributes = posix_spawnattr_t()
+        posix_spawnattr_init(&attributes)
+        defer { posix_spawnattr_destroy(&attributes) }
+        var signals = sigset_t()
+        sigemptyset(&signals)
+        posix_spawnattr_setsigmask(&attributes, &signals)
+        sigaddset(&signals, SIGPIPE)
+        posix_spawnattr_setsigdefault(&attributes, &signals)
+        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF))
+        var variables: [String] = []
+        var entry = environ
+        while let text = entry.pointee {
+            let variable = String(cString: text)
+            if !variable.hasPrefix("CHITCPD_") { variables.append(variable) }
+            entry += 1
+        }
+        variables += environment.map { "\($0.key)=\($0.value)" }
+        let argv = arguments.map { strdup($0) } + [nil]
+        let envp = variables.map { strdup($0) } + [nil]
+        defer { for pointer in argv + envp { free(pointer) } }
+        var process: pid_t = 0
+        let code = posix_spawn(&process, arguments[0], &actions, &attributes, argv, envp)
+        guard code == 0 else { throw Failure("cannot start \(arguments[0]): \(String(cString: strerror(code)))") }
+        return process
+    }
+
+    // MARK: What can be seen of it
+
+    /// What it said on standard error.
+    var said: String { contents(of: errorPath) }
+
+    /// How it ended, if it has.
+    func pollEnding() -> Ending? {
+        if ending != nil { return ending }
+        var status: Int32 = 0
+        guard waitpid(process, &status, Int32(WNOHANG)) == process else { return nil }
+        ending = status & 0x7F == 0 ? .exit((status >> 8) & 0xFF) : .signal(status & 0x7F)
+        return ending
+    }
+
+    /// Throws if it has ended: nobody asked it to.
+    func requireAlive() throws {
+        if let ending = pollEnding() { throw Failure("\(name) ended with \(ending); it said:\n\(said)") }
+    }
+
+    /// Returns when it answers applications.
+    func waitUntilServing() throws {
+        try waitUntil("\(name) serves; it said: \(said)") {
+            try requireAlive()
+            return (try? DaemonControl.sockets(of: path)) != nil
+        }
+    }
+
+    /// Resident memory in bytes.
+    var residentMemory: Int {
+        let fields = contents(of: "/proc/\(process)/statm").split(separator: " ")
+        return fields.count > 1 ? (Int(fields[1]) ?? 0) * Int(sysconf(Int32(_SC_PAGESIZE))) : 0
+    }
+
+    /// How many descriptors are open.
+    var descriptorCount: Int { names(in: "/proc/\(process)/fd").count }
+
+    /// The numbers of its sockets.
+    func socketNumbers() throws -> [Int] { try DaemonControl.sockets(of: path).map(\.number) }
+
+    // MARK: What can be done to it
+
+    func signal(_ number: Int32) { if pollEnding() == nil { kill(process, number) } }
+
+    /// Waits for its end.
+    func waitForEnding(within limit: TimeInterval = .seconds(30)) throws -> Ending {
+        guard holds(within: limit, { pollEnding() != nil }), let ending else {
+            throw Failure("\(name) did not end within \(limit); it said:\n\(said)")
+        }
+        return ending
+    }
+
+    /// Asks it to end, and expects that it does so in order.
+    func stop() throws {
+        try requireAlive()
+        signal(SIGTERM)
+        let ending = try waitForEnding()
+        guard ending == .exit(0) else { throw Failure("\(name) stopped with \(ending); it said:\n\(said)") }
+    }
+
+    deinit {
+        guard pollEnding() == nil else { return }
+        kill(process, SIGKILL)
+        var status: Int32 = 0
+        while waitpid(process, &status, 0) < 0, errno == EINTR {}
+    }
+}
