@@ -63,8 +63,9 @@ public final class FrameLinks {
     private unowned let receiver: any SegmentReceiver
     private let log: (String) -> Void
     private var listeners: [ListeningSocket] = []
-    private var connections: [LinkID: RealConnection] = [:]
-    private var byAddresses: [AddressPair: [RealConnection]] = [:]
+    private var table = LinkTable()
+    /// When those that ran out of descriptors accept again.
+    private var acceptAgain: Instant?
     private var dials: [AddressPair: RealConnection] = [:]
     private var wanted: Set<AddressPair> = []
     private var backoffs: [AddressPair: (until: Instant, interval: TimeInterval)] = [:]
@@ -112,9 +113,9 @@ public final class FrameLinks {
         flush(at: now)
         for l in listeners { l.close() }
         listeners = []
-        for c in connections.values { c.close() }
-        connections = [:]
-        byAddresses = [:]
+        for connection in table.all { connection.close() }
+        for connection in dials.values { connection.close() }
+        table = LinkTable()
         dials = [:]
     }
 
@@ -130,7 +131,7 @@ public final class FrameLinks {
     /// Somebody needs a link: answered, now or later, by `linkAvailable` or `linkUnavailable`. Fresh requests dial at
     /// once; others obey the backoff after failures.
     public func want(_ addresses: AddressPair, fresh: Bool, at now: Instant) {
-        if let connection = chosen(for: addresses) {
+        if let connection = table.chosen(for: addresses) {
             receiver.linkAvailable(connection.id, properties, for: addresses, at: now)
             return
         }
@@ -171,7 +172,6 @@ public final class FrameLinks {
         let connection = RealConnection(
             id: LinkID(lastID), addresses: addresses, dialled: true, descriptor: fd, owner: self)
         connection.dialDeadline = now + configuration.dialTimeout
-        connections[connection.id] = connection
         dials[addresses] = connection
         do {
             try registry.register(fd, connection)
@@ -190,15 +190,19 @@ public final class FrameLinks {
     }
 
     func dialSucceeded(_ connection: RealConnection, at now: Instant) {
-        dials[connection.addresses] = nil
-        backoffs[connection.addresses] = nil
-        add(connection, at: now)
-        connection.flush(at: now)
+        let addresses = connection.addresses
+        dials[addresses] = nil
+        backoffs[addresses] = nil
+        connection.connectedAt = now
+        table.insert(connection)
+        receiver.linkOpened(connection.id, properties, for: addresses)
+        wanted.remove(addresses)
+        let best = table.chosen(for: addresses) ?? connection
+        receiver.linkAvailable(best.id, properties, for: addresses, at: now)
     }
 
     func dialFailed(_ connection: RealConnection, _ failure: LinkFailure, at now: Instant) {
         dials[connection.addresses] = nil
-        connections[connection.id] = nil
         connection.close()
         fail(connection.addresses, failure, at: now)
     }
@@ -208,30 +212,18 @@ public final class FrameLinks {
         let interval = min((backoffs[addresses]?.interval ?? .milliseconds(100)) * 2, .seconds(30))
         backoffs[addresses] = (now + interval, interval)
         wanted.remove(addresses)
-        // The peer's own dial may have given the pair a link meanwhile.
-        if chosen(for: addresses) == nil { receiver.linkUnavailable(addresses, failure, at: now) }
-    }
-
-    /// A real connection can be used from now on.
-    private func add(_ connection: RealConnection, at now: Instant) {
-        connections[connection.id] = connection
-        byAddresses[connection.addresses, default: []].append(connection)
-        // To itself a daemon sends on the end it dialled. The accepted end may be any program's of this machine that has found
-        // the port: announced as the link, it would swallow what is meant for this daemon.
-        guard connection.dialled || connection.addresses.local != connection.addresses.remote else { return }
-        receiver.linkAvailable(connection.id, properties, for: connection.addresses, at: now)
-        if wanted.remove(connection.addresses) != nil, let chosen = chosen(for: connection.addresses),
-            chosen !== connection
-        {
-            receiver.linkAvailable(chosen.id, properties, for: connection.addresses, at: now)
+        if let connection = table.newest(for: addresses) {
+            // The peer's own dial has given the pair a link.
+            receiver.linkAvailable(connection.id, properties, for: addresses, at: now)
+        } else {
+            receiver.linkUnavailable(addresses, failure, at: now)
         }
     }
 
+    /// Somebody has dialled. Until a segment comes, it may be anybody who has found the port: nothing is sent there.
     func accepted(_ descriptor: Int32, local: IPAddress, remote: IPAddress, at now: Instant) {
         let addresses = AddressPair(local: local, remote: remote)
-        guard connections.count < configuration.maximumConnections,
-            byAddresses[addresses]?.count ?? 0 < configuration.maximumConnectionsPerHost
-        else {
+        if !makeRoom(for: addresses, at: now) {
             statistics.refusedConnections += 1
             _ = Glibc.close(descriptor)
             return
@@ -239,6 +231,7 @@ public final class FrameLinks {
         lastID &+= 1
         let connection = RealConnection(
             id: LinkID(lastID), addresses: addresses, dialled: false, descriptor: descriptor, owner: self)
+        connection.connectedAt = now
         do {
             try registry.register(descriptor, connection)
         } catch {
@@ -246,39 +239,41 @@ public final class FrameLinks {
             _ = Glibc.close(descriptor)
             return
         }
-        add(connection, at: now)
+        table.insert(connection)
     }
 
-    /// The connection on which to send between `addresses` (design section 5): to itself the dialled end; if both sides
-    /// dialled, the one dialled by the lower address; else the newest.
-    private func chosen(for addresses: AddressPair) -> RealConnection? {
-        guard let all = byAddresses[addresses], let newest = all.last else { return nil }
-        if addresses.local == addresses.remote { return all.last { $0.dialled } }
-        if all.count > 1, all.contains(where: \.dialled), all.contains(where: { !$0.dialled }) {
-            let weAreLower = addresses.local < addresses.remote
-            return all.last { $0.dialled == weAreLower } ?? newest
+    /// Keeps to the bounds: past them the oldest connection that never brought a segment makes room. False if all have.
+    private func makeRoom(for addresses: AddressPair, at now: Instant) -> Bool {
+        let crowded: RealConnection?
+        if table.count(of: addresses) >= configuration.maximumConnectionsPerHost {
+            crowded = table.oldestSilent(of: addresses)
+        } else if table.count >= configuration.maximumConnections {
+            crowded = table.oldestSilent()
+        } else {
+            return true
         }
-        return newest
+        guard let crowded else { return false }
+        statistics.refusedConnections += 1
+        ended(crowded, at: now)
+        return true
     }
 
-    /// The link on which the answer to a segment that came in over `connection` goes out.
-    private func answering(_ connection: RealConnection) -> RealConnection {
-        guard let all = byAddresses[connection.addresses], all.count > 1 else { return connection }
-        if connection.addresses.local != connection.addresses.remote,
-            all.allSatisfy({ $0.dialled == connection.dialled })
-        {
-            return connection
-        }
-        return chosen(for: connection.addresses) ?? connection
+    /// The first segment has come over an accepted connection: from now on it is a link.
+    private func becameLink(_ connection: RealConnection) {
+        connection.hasBroughtSegments = true
+        // To itself a daemon sends on the end it dialled only.
+        guard connection.addresses.local != connection.addresses.remote else { return }
+        receiver.linkOpened(connection.id, properties, for: connection.addresses)
     }
+
+    /// No descriptor is left to accept with: the next try is soon.
+    func acceptLater(at now: Instant) { acceptAgain = now + .milliseconds(100) }
 
     func ended(_ connection: RealConnection, at now: Instant) {
         guard !connection.isClosed else { return }
         connection.close()
         if lastUsed === connection { lastUsed = nil }
-        connections[connection.id] = nil
-        byAddresses[connection.addresses]?.removeAll { $0 === connection }
-        if byAddresses[connection.addresses]?.isEmpty ?? false { byAddresses[connection.addresses] = nil }
+        table.remove(connection)
         receiver.linkGone(connection.id, at: now)
     }
 
@@ -313,17 +308,18 @@ public final class FrameLinks {
             statistics.badChecksums += 1
             return
         }
+        if !connection.dialled, !connection.hasBroughtSegments { becameLink(connection) }
         let tuple = FourTuple(
             local: Endpoint(addresses.local, header.destinationPort),
             remote: Endpoint(addresses.remote, header.sourcePort))
         let payload = UnsafeRawBufferPointer(rebasing: segment[offset...])
         if tap.isOn { tap.received(segment, header, count: payload.count, tuple) }
-        receiver.segmentArrived(header, payload: payload, tuple: tuple, on: answering(connection).id, at: now)
+        receiver.segmentArrived(header, payload: payload, tuple: tuple, on: table.answering(connection).id, at: now)
     }
 
     /// Sends segments over a link. They wait in memory until `flush`.
     public func transmit(_ transmission: Transmission, _ tuple: FourTuple, on link: LinkID, at now: Instant) {
-        guard let connection = lastUsed?.id == link ? lastUsed : connections[link], !connection.isClosed else { return }
+        guard let connection = lastUsed?.id == link ? lastUsed : table[link], !connection.isClosed else { return }
         lastUsed = connection
         // The engine does not poll connections past the limit; what still comes at twice the limit are replies without a
         // connection, which a peer that never reads could otherwise pile up.
@@ -405,11 +401,15 @@ public final class FrameLinks {
     public var nextTimeout: Instant? {
         let dial = dials.values.compactMap(\.dialDeadline).min()
         let segment = held.map(\.at).min()
-        return [dial, segment].compactMap { $0 }.min()
+        return [dial, segment, acceptAgain].compactMap { $0 }.min()
     }
 
-    /// Gives up dials without an answer, and sends what an impairment held back until now.
+    /// Gives up dials without an answer, accepts again after a pause, and sends what an impairment held back until now.
     public func handleTimeout(at now: Instant) {
+        if let moment = acceptAgain, moment <= now {
+            acceptAgain = nil
+            for listener in listeners { listener.descriptorReady(.readable, at: now) }
+        }
         for connection in dials.values where connection.dialDeadline.map({ $0 <= now }) ?? false {
             dialFailed(connection, .noAnswer, at: now)
         }
@@ -417,7 +417,7 @@ public final class FrameLinks {
         let due = held.filter { $0.at <= now }.sorted { $0.at < $1.at }
         held.removeAll { $0.at <= now }
         for segment in due {
-            if let connection = connections[segment.link], !connection.isClosed {
+            if let connection = table[segment.link], !connection.isClosed {
                 send(segment.bytes, over: connection)
             }
         }
@@ -463,61 +463,5 @@ public final class FrameLinks {
         }
         guard let first = ours.first(where: { $0.isIPv4 == remote.isIPv4 }) else { throw .unreachable }
         return first
-    }
-}
-
-/// A listening socket of the network layer.
-final class ListeningSocket: EventHandler {
-    private let descriptor: Int32
-    private unowned let owner: FrameLinks
-
-    init(_ endpoint: Endpoint, owner: FrameLinks) throws(SystemError) {
-        self.owner = owner
-        let attempt = "cannot listen on \(endpoint)"
-        let fd = socket(
-            endpoint.address.isIPv4 ? AF_INET : AF_INET6,
-            Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-        guard fd >= 0 else { throw SystemError(attempt) }
-        descriptor = fd
-        var on: Int32 = 1
-        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, socklen_t(MemoryLayout<Int32>.size))
-        if !endpoint.address.isIPv4 {
-            setsockopt(fd, Int32(IPPROTO_IPV6), IPV6_V6ONLY, &on, socklen_t(MemoryLayout<Int32>.size))
-        }
-        guard SocketAddress(endpoint).withPointer({ bind(fd, $0, $1) }) == 0, Glibc.listen(fd, 1024) == 0 else {
-            let error = errno
-            _ = Glibc.close(fd)
-            let advice =
-                error == EADDRINUSE
-                ? "another chitcpd? choose an address with --address, or a port with -p or CHITCPD_PORT"
-                : error == EADDRNOTAVAIL ? "this machine has no such address" : ""
-            throw SystemError(attempt, errno: error, advice: advice)
-        }
-        try owner.registry.register(fd, self)
-    }
-
-    func descriptorReady(_ readiness: Readiness, at now: Instant) {
-        while true {
-            var peer = SocketAddress()
-            let fd = peer.fill {
-                clinux_accept(descriptor, $0, $1)
-            }
-            if fd < 0 {
-                if errno == EINTR || errno == ECONNABORTED { continue }
-                return
-            }
-            var name = SocketAddress()
-            guard name.fill({ getsockname(fd, $0, $1) }) == 0, let local = name.endpoint, let remote = peer.endpoint
-            else {
-                _ = Glibc.close(fd)
-                continue
-            }
-            owner.accepted(fd, local: local.address, remote: remote.address, at: now)
-        }
-    }
-
-    func close() {
-        owner.registry.deregister(descriptor)
-        _ = Glibc.close(descriptor)
     }
 }

@@ -65,7 +65,9 @@ public protocol SegmentReceiver: AnyObject {
         _ header: SegmentHeader, payload: UnsafeRawBufferPointer, tuple: FourTuple, on link: LinkID, at now: Instant)
     /// A router or host reports about a segment of ours.
     func pathError(_ error: PathError, about segment: QuotedSegment, at now: Instant)
-    /// A link between these addresses can be used: it was wanted, or the peer dialled.
+    /// There is a link: segments come over it from now on, and answers may go out over it.
+    func linkOpened(_ link: LinkID, _ properties: LinkProperties, for addresses: AddressPair)
+    /// The link to use between these addresses, for all who wanted one.
     func linkAvailable(_ link: LinkID, _ properties: LinkProperties, for addresses: AddressPair, at now: Instant)
     /// A wanted link cannot be had.
     func linkUnavailable(_ addresses: AddressPair, _ failure: LinkFailure, at now: Instant)

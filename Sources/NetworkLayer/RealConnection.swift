@@ -17,6 +17,10 @@ final class RealConnection: EventHandler {
     var isClosed = false
     /// When the dial is given up.
     var dialDeadline: Instant?
+    /// When it was accepted, or the dial was completed.
+    var connectedAt = Instant.origin
+    /// A segment has come over it.
+    var hasBroughtSegments = false
 
     /// Encoded headers and small payloads are gathered in chunks of this size.
     private static let headerChunk = 16 * 1024

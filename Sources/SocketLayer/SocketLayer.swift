@@ -356,6 +356,11 @@ extension SocketLayer: SegmentReceiver {
         host.pathError(error, about: segment, at: now)
     }
 
+    /// Has the host know the link.
+    public func linkOpened(_ link: LinkID, _ properties: LinkProperties, for addresses: AddressPair) {
+        host.openLink(link, properties, for: addresses)
+    }
+
     /// Lets connections that wait for this link go on.
     public func linkAvailable(_ link: LinkID, _ properties: LinkProperties, for addresses: AddressPair, at now: Instant)
     {

@@ -66,15 +66,15 @@ final class RawConversation {
         link.receive(within: limit) { [port] header, _ in header.destinationPort == port }
     }
 
-    /// Reads until `count` echoed bytes from position 1 have come, acknowledging them, and returns them.
-    func readEcho(_ count: Int, seq: Int) throws -> [UInt8] {
+    /// Reads until `count` echoed bytes from position `start` on have come, acknowledging them, and returns them.
+    func readEcho(_ count: Int, seq: Int, from start: Int = 1) throws -> [UInt8] {
         var bytes: [UInt8] = []
         while bytes.count < count {
             guard let (header, payload) = receive() else { throw Failure("\(bytes.count) of \(count) bytes echoed") }
-            let position = Int((irs + 1).distance(to: header.sequenceNumber))
+            let position = Int((irs + UInt32(start)).distance(to: header.sequenceNumber))
             guard position <= bytes.count, position + payload.count > bytes.count else { continue }
             bytes += payload[(bytes.count - position)...]
-            send(.ack, seq: seq, ack: 1 + bytes.count)
+            send(.ack, seq: seq, ack: start + bytes.count)
         }
         return bytes
     }
@@ -83,12 +83,7 @@ final class RawConversation {
     func requireEcho(seq: Int = 1, ack: Int = 1) throws {
         let hello = Array("hello".utf8)
         send([.ack, .psh], seq: seq, ack: ack, hello)
-        guard
-            let (_, payload) = link.receive({ [port] header, payload in
-                header.destinationPort == port && !payload.isEmpty
-            }), payload == hello
-        else { throw Failure("no echo") }
-        send(.ack, seq: seq + hello.count, ack: ack + hello.count)
+        guard try readEcho(hello.count, seq: seq + hello.count, from: ack) == hello else { throw Failure("wrong echo") }
     }
 }
 

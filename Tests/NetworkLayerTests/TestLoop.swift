@@ -49,6 +49,7 @@ final class Recorder: SegmentReceiver {
     }
 
     var arrivals: [Arrival] = []
+    var opened: [(LinkID, AddressPair)] = []
     var available: [(LinkID, AddressPair)] = []
     var unavailable: [(AddressPair, LinkFailure)] = []
     var writable: [Bool] = []
@@ -61,6 +62,7 @@ final class Recorder: SegmentReceiver {
     func pathError(_ error: PathError, about segment: QuotedSegment, at now: Instant) {
         errors.append((error, segment))
     }
+    func linkOpened(_ link: LinkID, _ properties: LinkProperties, for pair: AddressPair) { opened.append((link, pair)) }
     func linkAvailable(_ link: LinkID, _ properties: LinkProperties, for pair: AddressPair, at now: Instant) {
         available.append((link, pair))
     }

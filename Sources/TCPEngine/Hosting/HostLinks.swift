@@ -6,6 +6,12 @@ extension Host {
     /// A connection's turn on a link, in bytes.
     private static let turn = 128 * 1024
 
+    /// Segments come over a link from now on, and what belongs to them goes out over it. Connections that wait for a link go
+    /// on waiting: `addLink` says which one is theirs.
+    public func openLink(_ id: LinkID, _ properties: LinkProperties, for addresses: AddressPair) {
+        if links[id] == nil { links[id] = HostLink(id, properties, addresses) }
+    }
+
     /// A link between `addresses` can be used. Connections that waited for it go on. Calling it again for a known link
     /// is fine: it answers another `.linkWanted`.
     public func addLink(_ id: LinkID, _ properties: LinkProperties, for addresses: AddressPair, at now: Instant) {

@@ -24,14 +24,14 @@ extension Host {
         switch table[tuple] {
         case .connection(let connection):
             if connection.isOpening, defersAccept(connection, header) { return }
-            // What belongs together goes out where it came in.
-            move(connection, to: link)
             if header.controlBits.contains(.syn),
                 reopens(connection, header, payload: payload, link: link, at: now)
             {
                 return
             }
-            connection.handle(header, payload: payload, at: now)
+            // What belongs together goes out where it came in. A segment whose numbers are not the peer's moves nothing, or
+            // whoever can use the peer's address could take the connection's way from it without knowing them.
+            if connection.handle(header, payload: payload, at: now) { move(connection, to: link) }
             touch(connection, at: now)
         case .halfOpen(let halfOpen):
             arrivesForHalfOpen(halfOpen, header, payload: payload, link: link, at: now)

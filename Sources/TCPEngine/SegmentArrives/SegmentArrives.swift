@@ -27,20 +27,25 @@ enum Disposition {
 }
 
 extension Connection {
-    /// SEGMENT ARRIVES (RFC 9293 3.10.7). The payload is borrowed for the call.
-    public func handle(_ header: SegmentHeader, payload: UnsafeRawBufferPointer, at now: Instant) {
+    /// SEGMENT ARRIVES (RFC 9293 3.10.7). The payload is borrowed for the call. True if the segment passed the checks of its
+    /// numbers: it is the peer's.
+    @discardableResult
+    public func handle(_ header: SegmentHeader, payload: UnsafeRawBufferPointer, at now: Instant) -> Bool {
+        let isAccepted: Bool
         statistics.segmentsReceived += 1
         switch state {
         case .closed, .listen:
-            return
+            return false
         case .synSent:
             arrivesInSynSent(header, payload: payload, at: now)
+            isAccepted = state != .synSent
         case .timeWait:
             arrivesInTimeWait(header, payloadCount: payload.count, at: now)
+            isAccepted = false
         case .synReceived, .established, .finWait1, .finWait2, .closeWait, .closing, .lastAck:
             let start = StreamOffset.unwrap(header.sequenceNumber, from: tcb.receive.irs, near: tcb.receive.nxt)
             let segment = ArrivingSegment(header: header, start: start, payload: payload)
-            arrivesSynchronized(segment, at: now)
+            isAccepted = arrivesSynchronized(segment, at: now)
         }
         switch ackPolicy.urgency {
         case .none, .now: break
@@ -50,15 +55,16 @@ extension Connection {
             let deadline = now + configuration.answerDelay
             if timers[.delayedAck].map({ $0 > deadline }) ?? true { timers.arm(.delayedAck, at: deadline) }
         }
+        return isAccepted
     }
 
-    /// RFC 9293 3.10.7.4: first to eighth, in this order.
-    private func arrivesSynchronized(_ segment: ArrivingSegment, at now: Instant) {
+    /// RFC 9293 3.10.7.4: first to eighth, in this order. True if the first five passed.
+    private func arrivesSynchronized(_ segment: ArrivingSegment, at now: Instant) -> Bool {
         func proceed(_ disposition: Disposition) -> Bool { self.proceed(disposition, segment, at: now) }
         guard proceed(checkTimestamp(segment, at: now)), proceed(checkSequence(segment, at: now)),
             proceed(checkReset(segment)), proceed(checkSyn(segment)),
             proceed(checkAck(segment, at: now)), state != .closed
-        else { return }
+        else { return false }
         // A sign of life, for keepalive: only the peer's segments come this far.
         lastReceived = now
         // RFC 7323 5.3 (R3), once the ACK has passed, too: whoever only guessed a number in the window must not set what
@@ -69,6 +75,7 @@ extension Connection {
         checkUrgent(segment)
         checkText(segment, at: now)
         checkFin(at: now)
+        return true
     }
 
     private func proceed(_ disposition: Disposition, _ segment: ArrivingSegment, at now: Instant) -> Bool {
