@@ -42,6 +42,7 @@ extension HostileInput {
                         + frameBytes(segmentBytes(header(.rst, from: UInt16(1 + i), seq: 2)))
                 }
                 link.send(burst)
+                if start % 1000 == 0 { try link.settle() }
             }
             try link.settle()
         },
