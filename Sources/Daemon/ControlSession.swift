@@ -160,7 +160,8 @@ final class ControlSession: ClientSession {
         _ owner: DescriptorSocket, _ socket: Socket, _ request: chitcp_request, passed: inout Int32, at now: Instant
     ) throws(SocketError) {
         guard let remote = endpoint(of: request.address) else { throw .addressFamilyNotSupported }
-        guard passed >= 0 else { throw .invalidArgument }
+        // What is plugged and closed here is the application's end of this socket and nothing else.
+        guard passed >= 0, owner.isApplicationEnd(passed) else { throw .invalidArgument }
         do { try daemon.layer.connect(socket, to: remote, at: now) } catch .isConnected where socket.connection != nil {
             try owner.connectAgain()
             respond(to: request)

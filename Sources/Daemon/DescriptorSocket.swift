@@ -82,6 +82,13 @@ final class DescriptorSocket: EventHandler, SocketOwner {
 
     /// Binds the application's end to its abstract name, by which any process that inherits it is recognised.
     private static func nameEnd(_ fd: Int32, daemon: UInt64, id: UInt64) -> Bool {
+        var (address, length) = name(daemon: daemon, id: id)
+        return withUnsafePointer(to: &address) { p in
+            p.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(fd, $0, length) }
+        } == 0
+    }
+
+    private static func name(daemon: UInt64, id: UInt64) -> (address: sockaddr_un, length: socklen_t) {
         var address = sockaddr_un()
         address.sun_family = sa_family_t(AF_UNIX)
         let nameLength = withUnsafeMutableBytes(of: &address.sun_path) { path in
@@ -103,10 +110,18 @@ final class DescriptorSocket: EventHandler, SocketOwner {
             put(hexadecimal: id)
             return count
         }
-        let length = socklen_t(MemoryLayout<sa_family_t>.size + nameLength)
-        return withUnsafePointer(to: &address) { p in
-            p.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(fd, $0, length) }
-        } == 0
+        return (address, socklen_t(MemoryLayout<sa_family_t>.size + nameLength))
+    }
+
+    /// True if `fd` is the application's end of this socket: only that bears its name.
+    func isApplicationEnd(_ fd: Int32) -> Bool {
+        var (expected, length) = Self.name(daemon: daemon.daemonID, id: id)
+        var found = sockaddr_un()
+        var foundLength = socklen_t(MemoryLayout<sockaddr_un>.size)
+        let result = withUnsafeMutablePointer(to: &found) { p in
+            p.withMemoryRebound(to: sockaddr.self, capacity: 1) { getsockname(fd, $0, &foundLength) }
+        }
+        return result == 0 && foundLength == length && memcmp(&found, &expected, Int(length)) == 0
     }
 
     // MARK: Connecting

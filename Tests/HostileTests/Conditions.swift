@@ -1,4 +1,5 @@
 // Waiting for conditions, and threads to wait on: nothing here sleeps for luck.
+import CLinux
 import Glibc
 import Synchronization
 import TCPSegments

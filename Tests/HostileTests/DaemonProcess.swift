@@ -55,6 +55,9 @@ struct Launch: Sendable {
     /// Leaves `--address` or `--socket` out.
     var setsAddress = true
     var setsSocket = true
+
+    /// Retransmissions follow each other quickly, so that what nobody answers ends soon.
+    static let impatient = Launch(arguments: ["--rto-initial", "50ms", "--rto-min", "20ms"])
 }
 
 /// How a process ended.

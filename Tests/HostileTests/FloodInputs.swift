@@ -24,14 +24,11 @@ extension HostileInput {
         }
     }
 
-    /// Half-open connections end soon, so that the listener is there again when the test looks.
-    private static let impatient = Launch(arguments: ["--rto-initial", "50ms", "--rto-min", "20ms"])
-
     static let floods: [HostileInput] = [
-        HostileInput(.floods, "SYNs from twenty thousand ports", launch: impatient) { siege in
+        HostileInput(.floods, "SYNs from twenty thousand ports", launch: .impatient) { siege in
             try fromPorts(siege.link(), 20_000, .syn)
         },
-        HostileInput(.floods, "SYNs with data from ten thousand ports", launch: impatient) { siege in
+        HostileInput(.floods, "SYNs with data from ten thousand ports", launch: .impatient) { siege in
             try fromPorts(siege.link(), 10_000, .syn, pattern(1000))
         },
         HostileInput(.floods, "SYNs and resets in turn from ten thousand ports") { siege in
@@ -59,7 +56,7 @@ extension HostileInput {
         HostileInput(.floods, "a storm of resets") { siege in try fromPorts(siege.link(), 50_000, .rst) },
         HostileInput(.floods, "a storm of ACKs") { siege in try fromPorts(siege.link(), 20_000, .ack) },
         HostileInput(.floods, "a storm of FINs") { siege in try fromPorts(siege.link(), 20_000, [.fin, .ack]) },
-        HostileInput(.floods, "SYNs through twenty real connections whose answers nobody reads", launch: impatient) {
+        HostileInput(.floods, "SYNs through twenty real connections whose answers nobody reads", launch: .impatient) {
             siege in
             for i in 0..<20 {
                 let link = try siege.link(from: siege.spareAddress(i))

@@ -27,7 +27,7 @@ struct HostileInput: Sendable, CustomStringConvertible {
     var description: String { name }
 
     /// All of them. The place in this list decides about the addresses, so that no two share any.
-    static let all = frames + segments + options + numbers + floods + links
+    static let all = frames + segments + options + numbers + floods + links + control + clients
 
     /// Those of one surface.
     static func of(_ surface: Surface) -> [HostileInput] { all.filter { $0.surface == surface } }

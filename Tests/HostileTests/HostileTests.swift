@@ -45,4 +45,10 @@ struct HostileTests {
 
     @Test("real connections that are not what they seem", arguments: HostileInput.of(.links))
     func links(_ input: HostileInput) async { await survives(input) }
+
+    @Test("records and descriptors that do not belong on the control socket", arguments: HostileInput.of(.control))
+    func control(_ input: HostileInput) async { await survives(input) }
+
+    @Test("applications that misuse their descriptors or end", arguments: HostileInput.of(.clients))
+    func clients(_ input: HostileInput) async { await survives(input) }
 }

@@ -45,12 +45,16 @@ final class RawConversation {
 
     /// A SYN with any bytes as options, and its answer's numbers. Throws if no SYN-ACK comes.
     func synchronise(options: [UInt8] = [], window: UInt16 = 65_535, _ payload: [UInt8] = []) throws {
-        link.send(frame: segmentBytes(header(.syn, seq: 0, ack: 0, window: window), options: options, payload))
-        guard
-            let (header, _) = link.receive({ [port] header, _ in
+        let syn = segmentBytes(header(.syn, seq: 0, ack: 0, window: window), options: options, payload)
+        var found: (header: SegmentHeader, payload: [UInt8])?
+        // A full queue ignores a SYN: it is sent again, as any TCP would.
+        for _ in 0..<30 where found == nil {
+            link.send(frame: syn)
+            found = link.receive(within: .seconds(1)) { [port] header, _ in
                 header.destinationPort == port && header.controlBits.isSuperset(of: [.syn, .ack])
-            })
-        else { throw Failure("no SYN-ACK for port \(serverPort)") }
+            }
+        }
+        guard let (header, _) = found else { throw Failure("no SYN-ACK for port \(serverPort)") }
         irs = header.sequenceNumber
         answer = header
     }

@@ -98,7 +98,7 @@ final class Traffic: Sendable {
 
 /// A chisocket of the victim that begins to connect, and is given up later.
 final class Attempt {
-    private let descriptor: Int32
+    private var descriptor: Int32
     private let daemon: DaemonPath
 
     init(_ daemon: DaemonPath, to address: String) throws {
@@ -111,7 +111,13 @@ final class Attempt {
     }
 
     /// Gives it up, whatever has become of it.
-    func abandon() throws { try? DescriptorCalls.abort(descriptor, daemon: daemon) }
+    func abandon() throws { _ = try? DescriptorCalls.abort(descriptor, daemon: daemon) }
 
-    deinit { close(descriptor) }
+    /// Gives the descriptor away.
+    func release() -> Int32 {
+        defer { descriptor = -1 }
+        return descriptor
+    }
+
+    deinit { if descriptor >= 0 { close(descriptor) } }
 }
