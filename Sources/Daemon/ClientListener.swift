@@ -8,7 +8,10 @@ import TCPSegments
 final class ClientListener: EventHandler {
     private let descriptor: Int32
     private let path: String
+    /// Which file is ours: another daemon may have taken the path meanwhile.
+    private let file: FileIdentity?
     private unowned let daemon: Daemon
+    private var isClosed = false
     private let welcome: (_ descriptor: Int32, Instant) -> Bool
 
     /// A stale socket file is replaced; one with a live daemon behind it is not. `welcome` takes over each connection, or
@@ -27,6 +30,11 @@ final class ClientListener: EventHandler {
         guard fd >= 0 else { throw SystemError(attempt) }
         let bound = Self.withPointer(&address) { bind(fd, $0, $1) }
         if bound < 0, errno == EADDRINUSE {
+            guard FileIdentity(of: path)?.isSocket ?? true else {
+                Glibc.close(fd)
+                throw SystemError(
+                    attempt, errno: EEXIST, advice: "what lies there is not a socket; choose another path")
+            }
             guard !Self.isAlive(&address, type) else {
                 Glibc.close(fd)
                 throw SystemError(
@@ -53,7 +61,12 @@ final class ClientListener: EventHandler {
             throw SystemError(attempt, errno: error)
         }
         descriptor = fd
-        try daemon.loop.register(fd, self)
+        file = FileIdentity(of: path)
+        do { try daemon.loop.register(fd, self) } catch {
+            Glibc.close(fd)
+            unlink(path)
+            throw error
+        }
     }
 
     private static func makeSocket(_ type: __socket_type) -> Int32 {
@@ -84,8 +97,12 @@ final class ClientListener: EventHandler {
         return withPointer(&address) { connect(probe, $0, $1) } == 0 || errno != ECONNREFUSED
     }
 
+    /// Clients let in before others get their turn: whoever connects without end holds up nobody.
+    private static let turn = 64
+
     func descriptorReady(_ readiness: Readiness, at now: Instant) {
-        while true {
+        guard !isClosed else { return }
+        for _ in 0..<Self.turn {
             let fd = clinux_accept(descriptor, nil, nil)
             if fd < 0 {
                 let error = errno
@@ -98,11 +115,34 @@ final class ClientListener: EventHandler {
             }
             if !welcome(fd, now) { Glibc.close(fd) }
         }
+        daemon.loop.again(self)
     }
 
     func close() {
+        guard !isClosed else { return }
+        isClosed = true
         daemon.loop.deregister(descriptor)
         Glibc.close(descriptor)
-        unlink(path)
+        if FileIdentity(of: path) == file { unlink(path) }
+    }
+}
+
+/// Which file lies at a path. A new file may get the inode of one that was just removed, but not its time.
+private struct FileIdentity: Equatable {
+    let device: UInt
+    let inode: UInt
+    let seconds: Int
+    let nanoseconds: Int
+    let isSocket: Bool
+
+    /// Nil if there is none.
+    init?(of path: String) {
+        var status = stat()
+        guard lstat(path, &status) == 0 else { return nil }
+        device = UInt(status.st_dev)
+        inode = UInt(status.st_ino)
+        seconds = status.st_mtim.tv_sec
+        nanoseconds = status.st_mtim.tv_nsec
+        isSocket = status.st_mode & S_IFMT == S_IFSOCK
     }
 }

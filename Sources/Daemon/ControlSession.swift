@@ -166,7 +166,7 @@ final class ControlSession: ClientSession {
             try owner.connectAgain()
             respond(to: request)
             return
-        } catch .alreadyConnecting where request.argument.0 == 0 {
+        } catch .alreadyConnecting where request.argument.0 == 0 && owner.mayWaitToo {
             // A caller that waits joins the attempt that is under way.
         }
         owner.parkConnect(self, request, applicationEnd: passed)

@@ -141,7 +141,8 @@ public final class Daemon {
 
     private static func openLog(_ path: String?) throws(SystemError) -> Int32 {
         guard let path else { return STDERR_FILENO }
-        let fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
+        // O_NONBLOCK: a FIFO that nobody reads is an error now, not a wait without end.
+        let fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0o644)
         guard fd >= 0 else { throw SystemError("cannot write the log \(path)") }
         return fd
     }
@@ -210,8 +211,9 @@ public final class Daemon {
     func received(signal: UInt64) {
         if signal >> 32 != 0 { stopping = true }
         if signal & 0xFFFF_FFFF != 0, let path = configuration.logPath {
-            let fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
-            if fd >= 0 { logWriter.replaceDescriptor(fd) } else { log.error("cannot reopen the log \(path)") }
+            do throws(SystemError) { logWriter.replaceDescriptor(try Self.openLog(path)) } catch {
+                log.error("\(error)")
+            }
         }
     }
 

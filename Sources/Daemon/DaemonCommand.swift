@@ -78,9 +78,12 @@ public struct DaemonCommand: ParsableCommand {
 
     /// Runs the daemon until a signal ends it.
     public func run() throws {
+        occupyStandardDescriptors()
         let configuration = try makeConfiguration()
-        signal(SIGPIPE, SIG_IGN)
+        // Errors of write(2) say it, too: a pipe without reader, a file past its size limit.
+        for number in [SIGPIPE, SIGXFSZ] { signal(number, SIG_IGN) }
         raiseDescriptorLimit()
+        SignalRelay.hold()
         let daemon: Daemon
         do { daemon = try Daemon(configuration) } catch {
             say("chitcpd: \(error)")
@@ -99,6 +102,9 @@ public struct DaemonCommand: ParsableCommand {
             throw ValidationError("Port 0 cannot be dialled: choose a port from 1 to 65535.")
         }
         c.socketPath = socket ?? Self.defaultSocketPath
+        guard !c.socketPath.isEmpty else {
+            throw ValidationError("--socket: a path is needed, like /tmp/chitcpd.socket.")
+        }
         for name in allowUser {
             guard let user = Admission.user(name) else { throw ValidationError("--allow-user \(name): no such user.") }
             c.admission.users.insert(user)
@@ -214,6 +220,18 @@ public struct DaemonCommand: ParsableCommand {
         _ = write(STDERR_FILENO, bytes, bytes.count)
     }
 
+    /// Descriptors 0 to 2 are nothing of the daemon's, also if they were closed: what is said goes to 2.
+    private func occupyStandardDescriptors() {
+        while true {
+            let descriptor = open("/dev/null", O_RDWR)
+            guard descriptor >= 0 else { return }
+            if descriptor > STDERR_FILENO {
+                close(descriptor)
+                return
+            }
+        }
+    }
+
     /// As many descriptors as the system allows: each application socket takes one.
     private func raiseDescriptorLimit() {
         var limit = rlimit()
@@ -227,15 +245,26 @@ public struct DaemonCommand: ParsableCommand {
 enum SignalRelay {
     nonisolated(unsafe) private static var target: Daemon.StopSignal?
 
+    private static var handled: sigset_t {
+        var signals = sigset_t()
+        sigemptyset(&signals)
+        for number in [SIGINT, SIGTERM, SIGHUP] { sigaddset(&signals, number) }
+        return signals
+    }
+
+    /// Signals wait from here on until `install`: one that comes while the daemon starts ends it in order as well.
+    static func hold() {
+        var signals = handled
+        pthread_sigmask(SIG_BLOCK, &signals, nil)
+    }
+
     static func install(_ stop: Daemon.StopSignal) {
         // Written once, before the handlers are installed.
         target = stop
         for number in [SIGINT, SIGTERM] { signal(number) { _ in SignalRelay.target?.stop() } }
         signal(SIGHUP) { _ in SignalRelay.target?.reopenLog() }
-        // Whoever started this process may have blocked them, and a blocked mask is inherited.
-        var mine = sigset_t()
-        sigemptyset(&mine)
-        for number in [SIGINT, SIGTERM, SIGHUP] { sigaddset(&mine, number) }
-        pthread_sigmask(SIG_UNBLOCK, &mine, nil)
+        // Also where whoever started this process had blocked them: a blocked mask is inherited.
+        var signals = handled
+        pthread_sigmask(SIG_UNBLOCK, &signals, nil)
     }
 }

@@ -127,6 +127,9 @@ final class DescriptorSocket: EventHandler, SocketOwner {
     // MARK: Connecting
 
     /// Parks a connect(): the application's end shows nothing until it is decided.
+    /// True while one more connect() may wait for the attempt under way: there are not many threads with one descriptor.
+    var mayWaitToo: Bool { pendingConnects.count < 64 }
+
     func parkConnect(_ session: ControlSession, _ request: chitcp_request, applicationEnd fd: Int32) {
         pendingConnects.append((session, request))
         guard applicationEnd < 0 else {

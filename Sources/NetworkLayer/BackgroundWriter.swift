@@ -62,10 +62,12 @@ public final class BackgroundWriter: Sendable {
 
     /// Goes on with another descriptor, after what is queued; the old one is closed.
     public func replaceDescriptor(_ descriptor: Int32) {
-        state.withLock { s in
-            s.replacement = descriptor
+        let unused = state.withLock { s -> Int32? in
+            defer { s.replacement = descriptor }
             s.failed = false
+            return s.replacement
         }
+        if let unused { _ = Glibc.close(unused) }
         poke()
     }
 

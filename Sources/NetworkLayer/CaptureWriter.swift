@@ -10,7 +10,8 @@ public final class CaptureWriter: Sendable {
 
     /// Creates or overwrites the file at `path`.
     public init(path: String) throws(SystemError) {
-        let fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
+        // O_NONBLOCK: a FIFO that nobody reads is an error, not a wait without end.
+        let fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK, 0o644)
         guard fd >= 0 else { throw SystemError("cannot write the capture \(path)") }
         writer = BackgroundWriter(descriptor: fd, name: "capture")
         writer.write(Self.fileHeader)

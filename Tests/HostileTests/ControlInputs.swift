@@ -290,6 +290,19 @@ extension HostileInput {
             client.close()
             for descriptor in descriptors { close(descriptor) }
         },
+        HostileInput(.control, "a hundred thousand connects on a socket that connects", launch: .impatient) { siege in
+            let peer = try Impostor(at: siege.twinAddress)
+            let client = try RawControl(siege.victim)
+            let (id, descriptor) = try client.makeSocket()
+            defer { close(descriptor) }
+            let there = controlAddress(siege.twinAddress, port: 7)
+            let request = client.request(CHITCP_OP_CONNECT, socket: id, address: there)
+            // All but a few are refused at once, and nobody reads that: the connection ends before memory does.
+            var sent = 0
+            while sent < 100_000, client.send(request, passing: [descriptor]) { sent += 1 }
+            _ = peer.accept()
+            guard siege.victim.residentMemory < 200 << 20 else { throw Failure("it grows without bound") }
+        },
         HostileInput(.control, "clients that end while they connect", launch: .impatient) { siege in
             let peer = try Impostor(at: siege.twinAddress)
             for _ in 0..<50 {

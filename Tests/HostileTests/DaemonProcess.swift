@@ -1,5 +1,6 @@
 // A chitcpd in a process of its own, seen from outside: a crash is somebody else's, and is noticed.
 import Chisocket
+import ControlRecords
 import Glibc
 import TCPSegments
 
@@ -166,7 +167,8 @@ final class DaemonProcess {
     func waitUntilServing() throws {
         try waitUntil("\(name) serves; it said: \(said)") {
             try requireAlive()
-            return (try? DaemonControl.sockets(of: path)) != nil
+            guard let client = try? RawControl(self) else { return false }
+            return (try? client.error(of: client.request(CHITCP_OP_HELLO))) == 0
         }
     }
 
@@ -179,8 +181,14 @@ final class DaemonProcess {
     /// How many descriptors are open.
     var descriptorCount: Int { names(in: "/proc/\(process)/fd").count }
 
-    /// The numbers of its sockets.
-    func socketNumbers() throws -> [Int] { try DaemonControl.sockets(of: path).map(\.number) }
+    /// The numbers of the sockets that applications hold. A connection that its application has closed, and whose end the
+    /// peer has not acknowledged, is nobody's.
+    func socketNumbers() throws -> [Int] {
+        let ending: Set = ["FIN_WAIT_1", "FIN_WAIT_2", "CLOSING", "LAST_ACK", "TIME_WAIT"]
+        return try DaemonControl.sockets(of: path)
+            .filter { $0.record.socket_id != 0 || !ending.contains($0.stateName) }
+            .map(\.number)
+    }
 
     // MARK: What can be done to it
 

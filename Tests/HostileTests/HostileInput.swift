@@ -4,7 +4,7 @@
 struct HostileInput: Sendable, CustomStringConvertible {
     /// Where it meets the daemon.
     enum Surface: String, CaseIterable, Sendable {
-        case frames, segments, options, numbers, floods, links, control, clients, signals, files, environment
+        case frames, segments, options, numbers, floods, links, control, messages, clients, signals, files, environment
     }
 
     let surface: Surface
@@ -27,7 +27,9 @@ struct HostileInput: Sendable, CustomStringConvertible {
     var description: String { name }
 
     /// All of them. The place in this list decides about the addresses, so that no two share any.
-    static let all = frames + segments + options + numbers + floods + links + control + clients
+    static let all =
+        frames + segments + options + numbers + floods + links + control + messages + clients + signals + files
+        + environment
 
     /// Those of one surface.
     static func of(_ surface: Surface) -> [HostileInput] { all.filter { $0.surface == surface } }

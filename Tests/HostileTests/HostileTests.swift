@@ -49,6 +49,18 @@ struct HostileTests {
     @Test("records and descriptors that do not belong on the control socket", arguments: HostileInput.of(.control))
     func control(_ input: HostileInput) async { await survives(input) }
 
+    @Test("messages of chiTCP's protocol that make no sense", arguments: HostileInput.of(.messages))
+    func messages(_ input: HostileInput) async { await survives(input) }
+
     @Test("applications that misuse their descriptors or end", arguments: HostileInput.of(.clients))
     func clients(_ input: HostileInput) async { await survives(input) }
+
+    @Test("signals in every phase", arguments: HostileInput.of(.signals))
+    func signals(_ input: HostileInput) async { await survives(input) }
+
+    @Test("files that are full, vanish or cannot be", arguments: HostileInput.of(.files))
+    func files(_ input: HostileInput) async { await survives(input) }
+
+    @Test("environment, options and limits that make no sense", arguments: HostileInput.of(.environment))
+    func environment(_ input: HostileInput) async { await survives(input) }
 }

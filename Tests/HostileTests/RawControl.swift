@@ -29,7 +29,7 @@ final class RawControl {
         }
         guard result == 0 else {
             let error = errno
-            Glibc.close(descriptor)
+            // All is initialised, so the descriptor is closed by `deinit`.
             throw Failure("cannot reach the control socket: \(String(cString: strerror(error)))")
         }
     }

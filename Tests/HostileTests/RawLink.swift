@@ -25,7 +25,7 @@ final class RawLink {
             SocketAddress(Endpoint(there, port)).withPointer({ connect(descriptor, $0, $1) }) == 0
         else {
             let error = errno
-            Glibc.close(descriptor)
+            // All is initialised, so the descriptor is closed by `deinit`.
             throw Failure("cannot reach \(remote):\(port): \(String(cString: strerror(error)))")
         }
     }
