@@ -126,10 +126,10 @@ final class DescriptorSocket: EventHandler, SocketOwner {
 
     // MARK: Connecting
 
-    /// Parks a connect(): the application's end shows nothing until it is decided.
-    /// True while one more connect() may wait for the attempt under way: there are not many threads with one descriptor.
+    /// True while one more connect() may wait for the attempt under way: not many threads share a descriptor.
     var mayWaitToo: Bool { pendingConnects.count < 64 }
 
+    /// Parks a connect(): the application's end shows nothing until it is decided.
     func parkConnect(_ session: ControlSession, _ request: chitcp_request, applicationEnd fd: Int32) {
         pendingConnects.append((session, request))
         guard applicationEnd < 0 else {
