@@ -66,6 +66,7 @@ public final class Daemon {
     private var strangers: Set<UInt32> = []
     private var lateErrors: [UInt64: Int32] = [:]
     private var paused: [any EventHandler] = []
+    private var resumeAt: Instant?
     private let wake: StopSignal
 
     /// Ends the daemon from any thread.
@@ -170,6 +171,7 @@ public final class Daemon {
         while !stopping {
             var deadline = layer.host.nextTimeout
             if let other = links.nextTimeout { deadline = min(deadline ?? other, other) }
+            if let other = resumeAt { deadline = min(deadline ?? other, other) }
             loop.turn(until: deadline)
             settle(at: EventLoop.now())
         }
@@ -178,6 +180,7 @@ public final class Daemon {
 
     /// What follows every batch of inputs: timers, outputs, and one write to each link.
     private func settle(at now: Instant) {
+        if let moment = resumeAt, moment <= now { resumeAccepting() }
         links.handleTimeout(at: now)
         layer.host.handleTimeout(at: now)
         layer.run(at: now)
@@ -263,6 +266,8 @@ public final class Daemon {
     /// Descriptors or sockets have run out: `listener` goes on when one is free.
     func pauseAccepting(_ listener: any EventHandler, because reason: String) {
         if paused.isEmpty { log.warning("accepting pauses: \(reason)") }
+        // Real connections and files give descriptors back, too, and do not tell.
+        resumeAt = EventLoop.now() + .milliseconds(100)
         if !paused.contains(where: { $0 === listener }) { paused.append(listener) }
     }
 
@@ -270,6 +275,7 @@ public final class Daemon {
         guard !paused.isEmpty else { return }
         let waiting = paused
         paused = []
+        resumeAt = nil
         for listener in waiting { loop.again(listener) }
     }
 

@@ -195,7 +195,10 @@ extension HostileInput {
         },
         HostileInput(.segments, "every other byte, last ones first") { siege in
             let conversation = try siege.conversation()
-            for position in stride(from: 60_001, to: 1, by: -2) { conversation.send(.ack, seq: position, [7]) }
+            for position in stride(from: 60_001, to: 1, by: -2) {
+                conversation.send(.ack, seq: position, [7])
+                if position % 1000 == 1 { try conversation.link.settle() }
+            }
             try conversation.link.settle()
             conversation.send(.rst)
         },
