@@ -168,7 +168,7 @@ final class DaemonProcess {
         try waitUntil("\(name) serves; it said: \(said)") {
             try requireAlive()
             guard let client = try? RawControl(self) else { return false }
-            guard try client.error(of: client.request(CHITCP_OP_HELLO)) == 0 else { return false }
+            guard (try? client.error(of: client.request(CHITCP_OP_HELLO))) == 0 else { return false }
             // This thread may still have a connection to a daemon that was there before: it is made anew.
             return (try? DaemonControl.sockets(of: path)) != nil
         }
