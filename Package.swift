@@ -126,5 +126,8 @@ let package = Package(
             dependencies: ["CChitcp", "CLinux", "Chisocket", "ControlRecords", "libchitcp"],
             swiftSettings: strict),
         .target(name: "libchitcp", dependencies: ["CChitcp", "CLinux", "Chisocket"], swiftSettings: strict),
+        .testTarget(
+            name: "CProgramTests", dependencies: ["libchitcp", "chitcpd"], exclude: ["Programs"],
+            swiftSettings: strict),
     ]
 )
