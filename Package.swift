@@ -126,8 +126,12 @@ let package = Package(
         .target(name: "CChitcp"),
         .target(name: "Chisocket", dependencies: ["CLinux", "ControlRecords"], swiftSettings: strict),
         .testTarget(
-            name: "ChisocketTests", dependencies: ["CChitcp", "CLinux", "Chisocket", "ControlRecords"],
+            name: "ChisocketTests",
+            dependencies: ["CChitcp", "CLinux", "Chisocket", "ControlRecords", "libchitcp"],
             swiftSettings: strict),
         .target(name: "libchitcp", dependencies: ["CChitcp", "CLinux", "Chisocket"], swiftSettings: strict),
+        .testTarget(
+            name: "CProgramTests", dependencies: ["libchitcp", "chitcpd"], exclude: ["Programs"],
+            swiftSettings: strict),
     ]
 )

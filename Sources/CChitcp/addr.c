@@ -67,10 +67,12 @@ int chitcp_addr_is_any(const struct sockaddr *addr)
     return length != 0 && memcmp(chitcp_get_addr(addr), &zero, length) == 0;
 }
 
-void chitcp_addr_set_any(struct sockaddr *addr)
+int chitcp_addr_set_any(struct sockaddr *addr)
 {
     size_t length = address_length(addr);
-    if (length != 0) memset(chitcp_get_addr(addr), 0, length);
+    if (length == 0) return -1;
+    memset(chitcp_get_addr(addr), 0, length);
+    return 0;
 }
 
 char *chitcp_addr_str(const struct sockaddr *addr, char *buf, size_t len)

@@ -123,6 +123,10 @@ int clinux_timer_set(int fd, int64_t nanoseconds)
 
 int clinux_socketpair(int ends[2]) { return socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends); }
 
+int clinux_dup_onto(int from, int to) { return dup3(from, to, O_CLOEXEC); }
+
+void clinux_name_thread(const char *name) { prctl(PR_SET_NAME, name); }
+
 int clinux_get_affinity(pid_t pid, uint64_t mask[16])
 {
     _Static_assert(sizeof(cpu_set_t) == 16 * sizeof(uint64_t), "layout");

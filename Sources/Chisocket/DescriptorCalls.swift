@@ -30,6 +30,9 @@ public enum DescriptorCalls {
             if descriptor >= 0 { Glibc.close(descriptor) }
             throw ChisocketError(errno: response.error == 0 ? EPROTO : response.error, call: "socket")
         }
+        DescriptorNumbers.note(
+            response.argument.1, descriptor,
+            DescriptorIdentity(daemonID: connection.daemonID, socketID: response.socket_id))
         // Descriptors arrive close-on-exec and blocking.
         if type & Int32(SOCK_CLOEXEC.rawValue) == 0 { _ = fcntl(descriptor, F_SETFD, 0) }
         if type & Int32(SOCK_NONBLOCK.rawValue) != 0 { _ = fcntl(descriptor, F_SETFL, O_RDWR | O_NONBLOCK) }
@@ -125,11 +128,13 @@ public enum DescriptorCalls {
             throw ChisocketError(
                 errno: code, call: "accept", context: count == 0 ? "on a listener that its daemon has closed" : "")
         }
-        if !closeOnExec { _ = fcntl(received, F_SETFD, 0) }
-        DescriptorRoles.note(
-            .connected, received, DescriptorIdentity(daemonID: identity.daemonID, socketID: record.socket_id))
+        let accepted = DescriptorIdentity(daemonID: identity.daemonID, socketID: record.socket_id)
+        let descriptor = ReservedDescriptors.move(received, number: record.number, daemonID: identity.daemonID)
+        if !closeOnExec { _ = fcntl(descriptor, F_SETFD, 0) }
+        DescriptorRoles.note(.connected, descriptor, accepted)
+        DescriptorNumbers.note(record.number, descriptor, accepted)
         return Accepted(
-            descriptor: received, local: ChisocketAddress(record.local), remote: ChisocketAddress(record.remote))
+            descriptor: descriptor, local: ChisocketAddress(record.local), remote: ChisocketAddress(record.remote))
     }
 
     /// send(2) without SIGPIPE. Throws ENOTCONN on a chisocket that never was connected.

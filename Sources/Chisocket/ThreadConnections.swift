@@ -1,9 +1,10 @@
-// Each thread's own control connections, found through a thread-specific key and closed when the thread ends.
+// Each thread's own connections to daemons, found through a thread-specific key and closed when the thread ends.
 import Glibc
 
-/// The control connections of one thread, by daemon.
+/// The connections of one thread, by daemon: one for control records, one for chiTCP's messages.
 final class ThreadConnections {
-    private var connections: [DaemonPath: ControlConnection] = [:]
+    private var controls: [DaemonPath: ControlConnection] = [:]
+    private var messages: [DaemonPath: MessageConnection] = [:]
 
     private static let key: pthread_key_t = {
         var key = pthread_key_t()
@@ -27,10 +28,20 @@ final class ThreadConnections {
     /// closed the descriptor or the daemon went away.
     static func connection(to daemon: DaemonPath) throws(ChisocketError) -> ControlConnection {
         let mine = ofThisThread
-        if let open = mine.connections[daemon], open.isUsable { return open }
-        mine.connections[daemon] = nil
+        if let open = mine.controls[daemon], open.isUsable { return open }
+        mine.controls[daemon] = nil
         let opened = try ControlConnection(daemon)
-        mine.connections[daemon] = opened
+        mine.controls[daemon] = opened
+        return opened
+    }
+
+    /// This thread's command connection for chiTCP's messages, opened likewise.
+    static func messageConnection(to daemon: DaemonPath) throws(ChisocketError) -> MessageConnection {
+        let mine = ofThisThread
+        if let open = mine.messages[daemon], open.isUsable { return open }
+        mine.messages[daemon] = nil
+        let opened = try MessageConnection(daemon)
+        mine.messages[daemon] = opened
         return opened
     }
 }

@@ -72,7 +72,8 @@ import Testing
         _ = try DaemonControl.sockets(of: path)
         #expect(daemon.greetings == 1)
         let first = try ThreadConnections.connection(to: path)
-        first.closeBehindItsBack()
+        // What a program does that closes every number it does not know.
+        close(first.socket.descriptor)
         #expect(try DaemonControl.sockets(of: path).isEmpty)
         #expect(daemon.greetings == 2)
     }
@@ -85,62 +86,5 @@ import Testing
         socket.close()
         let after = #expect(throws: ChisocketError.self) { try socket.connect(to: peer) }
         #expect(after?.errno == EBADF)
-    }
-}
-
-extension ControlConnection {
-    /// What a program does that closes every number it does not know.
-    fileprivate func closeBehindItsBack() {
-        for case let number as Int32 in Mirror(reflecting: self).children.filter({ $0.label == "descriptor" }).map(
-            \.value)
-        {
-            close(number)
-        }
-    }
-}
-
-@Suite struct AnswersWithoutSuccess {
-    @Test("a refused connect throws the daemon's errno and names the peer", arguments: [ECONNREFUSED, ETIMEDOUT])
-    func refused(code: Int32) throws {
-        let daemon = try #require(FakeDaemon(connectError: code))
-        defer { daemon.stop() }
-        let socket = try Chisocket(daemon: DaemonPath(daemon.path))
-        let peer = try #require(ChisocketAddress("127.0.0.2", port: 7))
-        let error = #expect(throws: ChisocketError.self) { try socket.connect(to: peer) }
-        #expect(error?.errno == code)
-        #expect(error?.message.contains("127.0.0.2:7") == true)
-    }
-
-    @Test("without a daemon the error has connect's errno and names the path")
-    func noDaemon() {
-        let error = #expect(throws: ChisocketError.self) { try Chisocket(daemon: DaemonPath("/nonexistent/daemon")) }
-        #expect(error?.errno == ENOENT)
-        #expect(error?.isDaemonMissing == true)
-        #expect(error?.message.contains("/nonexistent/daemon") == true)
-    }
-}
-
-@Suite struct AddressesAndNames {
-    @Test(
-        "addresses survive text, sockaddr and record",
-        arguments: [("127.0.0.1", "127.0.0.1:80"), ("::1", "[::1]:80"), ("2001:db8::7", "[2001:db8::7]:80")])
-    func roundTrips(text: String, description: String) throws {
-        let address = try #require(ChisocketAddress(text, port: 80))
-        #expect(address.description == description)
-        #expect(ChisocketAddress(address.record) == address)
-        #expect(address.withSockaddr { ChisocketAddress($0, length: $1) } == address)
-        #expect(address.withSockaddr { ChisocketAddress($0, length: $1 - 1) } == nil)
-    }
-
-    @Test(
-        "only a whole name in lower-case hexadecimal is a chisocket's",
-        arguments: [
-            ("\0chitcp/ab/1f", true), ("chitcp/ab/1f", false), ("\0chitcp/ab", false), ("\0chitcp/ab/", false),
-            ("\0chitcp/AB/1", false), ("\0chitcp/ab/1/2", false), ("\0chitcp/0/11111111111111111", false),
-        ])
-    func names(name: String, isOne: Bool) {
-        let identity = DescriptorIdentity(name: Array(name.utf8))
-        #expect((identity != nil) == isOne)
-        if isOne { #expect(identity == DescriptorIdentity(daemonID: 0xab, socketID: 0x1f)) }
     }
 }

@@ -50,6 +50,10 @@ int clinux_timer(void);
 int clinux_timer_set(int fd, int64_t nanoseconds);
 /* A pair of UNIX stream sockets, blocking, close-on-exec. */
 int clinux_socketpair(int ends[2]);
+/* Makes number `to` mean what `from` means, close-on-exec; the new descriptor, or -1 with errno. */
+int clinux_dup_onto(int from, int to);
+/* Names the calling thread, for debuggers; cut to 15 characters. */
+void clinux_name_thread(const char *name);
 /* The cores a thread may run on, as a bit mask of 1,024 cores (pid 0: the calling thread); 0 or -1 with errno. */
 int clinux_get_affinity(pid_t pid, uint64_t mask[16]);
 int clinux_set_affinity(pid_t pid, const uint64_t mask[16]);

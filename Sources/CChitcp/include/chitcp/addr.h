@@ -3,6 +3,7 @@
 #ifndef CHITCP_ADDR_H
 #define CHITCP_ADDR_H
 
+#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stddef.h>
 #include <sys/socket.h>
@@ -23,8 +24,8 @@ int chitcp_addr_port_cmp(const struct sockaddr *a, const struct sockaddr *b);
 int chitcp_addr_is_loopback(const struct sockaddr *addr);
 /* 1 for 0.0.0.0 and ::; else 0. */
 int chitcp_addr_is_any(const struct sockaddr *addr);
-/* Makes the address 0.0.0.0 or ::, by its family; the port stays. */
-void chitcp_addr_set_any(struct sockaddr *addr);
+/* Makes the address 0.0.0.0 or ::, by its family; the port stays. 0 or -1. */
+int chitcp_addr_set_any(struct sockaddr *addr);
 
 /* The struct in_addr or struct in6_addr inside; NULL for another family. */
 void *chitcp_get_addr(const struct sockaddr *addr);

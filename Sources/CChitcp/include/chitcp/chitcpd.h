@@ -2,6 +2,9 @@
 #ifndef CHITCP_CHITCPD_H
 #define CHITCP_CHITCPD_H
 
+#include "chitcp/debug_api.h"
+#include "chitcp/types.h"
+
 #include <stdint.h>
 #include <stdlib.h>
 
