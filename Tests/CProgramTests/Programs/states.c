@@ -60,9 +60,28 @@ void record_states(void)
               &tester, record_server, DBG_EVT_PENDING_CONNECTION | DBG_EVT_TCP_STATE_CHANGE) == CHITCP_OK, "server");
 }
 
+/* How many changes are awaited, and of whom. */
+struct awaited {
+    const struct states *states;
+    int count;
+};
+
+static bool have_come(void *argument)
+{
+    const struct awaited *awaited = argument;
+    pthread_mutex_lock(&lock);
+    bool have = awaited->states->count >= awaited->count;
+    pthread_mutex_unlock(&lock);
+    return have;
+}
+
 void check_states(const char *who, const struct states *states, const tcp_state_t *expected)
 {
     char text[STATES_MAX * 16] = "";
+    /* Who waits for a state may be told of it before the handler is. */
+    struct awaited awaited = { states, 0 };
+    while (expected[awaited.count] != LISTEN) awaited.count++;
+    wait_until(who, have_come, &awaited);
     pthread_mutex_lock(&lock);
     bool same = true;
     int count = 0;

@@ -3,6 +3,8 @@
 
 #include <chitcp/socket.h>
 #include <chitcp/utils.h>
+#include <pthread.h>
+#include <stdbool.h>
 #include <string.h>
 
 static const tcp_state_t active_client[] = {
@@ -41,35 +43,44 @@ static void server_first(void)
     peers_done();
 }
 
-/* In ESTABLISHED nothing gets in, so that each end has sent its FIN before it sees the other's. */
-static enum chitcpd_debug_response deaf(int sockfd, enum chitcpd_debug_event event, debug_socket_state_t *state,
-    debug_socket_state_t *saved, int new_sockfd, debug_event_handler record)
+/* Both FINs wait until both are about to leave: each end has then sent its own before it sees the other's. */
+static pthread_mutex_t crossing = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t both_are_there = PTHREAD_COND_INITIALIZER;
+static bool client_is_there, server_is_there;
+
+static enum chitcpd_debug_response cross(bool *is_there, const debug_socket_state_t *state)
 {
-    if (event == DBG_EVT_INCOMING_PACKET)
-        return state != NULL && state->tcp_state == ESTABLISHED ? DBG_RESP_DROP : DBG_RESP_NONE;
-    return record(sockfd, event, state, saved, new_sockfd);
+    if (state == NULL || state->tcp_state != FIN_WAIT_1) return DBG_RESP_NONE;
+    pthread_mutex_lock(&crossing);
+    *is_there = true;
+    pthread_cond_broadcast(&both_are_there);
+    while (!client_is_there || !server_is_there) pthread_cond_wait(&both_are_there, &crossing);
+    pthread_mutex_unlock(&crossing);
+    return DBG_RESP_NONE;
 }
 
-static enum chitcpd_debug_response deaf_client(int sockfd, enum chitcpd_debug_event event, debug_socket_state_t *state,
-    debug_socket_state_t *saved, int new_sockfd)
+static enum chitcpd_debug_response crossing_client(int sockfd, enum chitcpd_debug_event event,
+    debug_socket_state_t *state, debug_socket_state_t *saved, int new_sockfd)
 {
-    return deaf(sockfd, event, state, saved, new_sockfd, record_client);
+    if (event == DBG_EVT_OUTGOING_PACKET) return cross(&client_is_there, state);
+    return record_client(sockfd, event, state, saved, new_sockfd);
 }
 
-static enum chitcpd_debug_response deaf_server(int sockfd, enum chitcpd_debug_event event, debug_socket_state_t *state,
-    debug_socket_state_t *saved, int new_sockfd)
+static enum chitcpd_debug_response crossing_server(int sockfd, enum chitcpd_debug_event event,
+    debug_socket_state_t *state, debug_socket_state_t *saved, int new_sockfd)
 {
-    return deaf(sockfd, event, state, saved, new_sockfd, record_server);
+    if (event == DBG_EVT_OUTGOING_PACKET) return cross(&server_is_there, state);
+    return record_server(sockfd, event, state, saved, new_sockfd);
 }
 
 static void simultaneous(void)
 {
     static const tcp_state_t client[] = { SYN_SENT, ESTABLISHED, FIN_WAIT_1, CLOSING, TIME_WAIT, CLOSED, LISTEN };
     static const tcp_state_t server[] = { SYN_RCVD, ESTABLISHED, FIN_WAIT_1, CLOSING, TIME_WAIT, CLOSED, LISTEN };
-    int events = DBG_EVT_PENDING_CONNECTION | DBG_EVT_TCP_STATE_CHANGE | DBG_EVT_INCOMING_PACKET;
+    int events = DBG_EVT_PENDING_CONNECTION | DBG_EVT_TCP_STATE_CHANGE | DBG_EVT_OUTGOING_PACKET;
     peers_init();
-    chitcp_tester_client_set_debug(&tester, deaf_client, events);
-    chitcp_tester_server_set_debug(&tester, deaf_server, events);
+    chitcp_tester_client_set_debug(&tester, crossing_client, events);
+    chitcp_tester_server_set_debug(&tester, crossing_server, events);
     peers_connect();
     chitcp_tester_client_close(&tester);
     chitcp_tester_server_close(&tester);
