@@ -43,6 +43,7 @@ let package = Package(
         .testTarget(name: "TCPSegmentsTests", dependencies: ["TCPSegments"], swiftSettings: strict),
         .testTarget(
             name: "TCPSimulationTests", dependencies: ["TCPSimulation", "TCPEngine", "Impairments", "TCPSegments"],
+            exclude: ["GoodputSmall.txt"],
             swiftSettings: strict),
         .target(name: "Impairments", dependencies: ["TCPSegments"], swiftSettings: strict),
         .target(
@@ -103,6 +104,9 @@ let package = Package(
         .executableTarget(
             name: "engine-benchmark", dependencies: ["TCPEngine", "TCPSegments"], path: "Benchmarks/engine-benchmark",
             swiftSettings: strict),
+        .executableTarget(
+            name: "goodput-matrix", dependencies: ["TCPEngine", "TCPSegments", "TCPSimulation"],
+            path: "Benchmarks/goodput-matrix", swiftSettings: strict),
         .executableTarget(
             name: "segments-benchmark", dependencies: ["TCPSegments"], path: "Benchmarks/segments-benchmark",
             swiftSettings: strict),

@@ -60,6 +60,8 @@ public struct DaemonCommand: ParsableCommand {
     var sendBuffer: String?
     @Option(name: .long, help: "Receive buffer of a connection, e.g. 1MiB (at most 16MiB).")
     var receiveBuffer: String?
+    @Option(name: .long, help: "Congestion control of connections: cubic (default), reno or bbr.")
+    var congestion: String?
     @Option(name: .long, help: "Sockets at once.")
     var maxSockets: Int?
     @Option(name: .long, help: "Append the log to this file instead of standard error.")
@@ -137,6 +139,12 @@ public struct DaemonCommand: ParsableCommand {
         if let mss {
             guard mss > 0 else { throw ValidationError("--mss 0: a segment carries at least 1 byte.") }
             c.host.connection.maximumSegmentSize = Int(mss)
+        }
+        if let congestion {
+            guard let algorithm = CongestionControlAlgorithm(rawValue: congestion) else {
+                throw ValidationError("--congestion \(congestion): cubic, reno or bbr.")
+            }
+            c.host.connection.congestionControl = algorithm
         }
         if let maxSockets {
             guard maxSockets > 0 else { throw ValidationError("--max-sockets \(maxSockets): at least 1.") }

@@ -127,10 +127,10 @@ extension ControlSession {
             _ = try value.int(in: 88...32_767)
             try record(socket, option, value, at: now)
         case TCP_CONGESTION:
-            // The only one there is. Linux: an unknown name is ENOENT.
-            guard String(decoding: value.bytes.prefix { $0 != 0 }, as: UTF8.self) == "reno" else {
-                throw .unknownCongestionControl
-            }
+            // Linux: an unknown name is ENOENT.
+            let name = String(decoding: value.bytes.prefix { $0 != 0 }, as: UTF8.self)
+            guard let algorithm = CongestionControlAlgorithm(rawValue: name) else { throw .unknownCongestionControl }
+            layer.change(socket, at: now) { $0.congestionControl = algorithm }
         case TCP_INFO: throw .unknownOption
         default: try record(socket, option, value, at: now)
         }
@@ -228,7 +228,8 @@ extension ControlSession {
         case TCP_NOTSENT_LOWAT:
             return bytes(Int32(bitPattern: UInt32(clamping: settings.unsentLimit ?? Int(UInt32.max))))
         case TCP_CONGESTION:
-            let name = Array((socket.connection?.info.congestionControl ?? "reno").utf8.prefix(15))
+            let algorithm = settings.congestionControl ?? defaults.congestionControl
+            let name = Array((socket.connection?.info.congestionControl ?? algorithm.rawValue).utf8.prefix(15))
             return name + [UInt8](repeating: 0, count: 16 - name.count)
         case TCP_INFO: return tcpInformation(of: socket)
         default: return nil

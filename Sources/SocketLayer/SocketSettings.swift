@@ -20,6 +20,8 @@ public struct SocketSettings: Sendable {
     public var finWait2Timeout: TimeInterval?
     /// TCP_NOTSENT_LOWAT: unsent bytes beyond which the writer has to wait.
     public var unsentLimit: Int?
+    /// TCP_CONGESTION.
+    public var congestionControl: CongestionControlAlgorithm?
     /// SO_REUSEPORT.
     public var reusePort = false
     /// IPV6_V6ONLY.
@@ -42,6 +44,7 @@ public struct SocketSettings: Sendable {
         if let keepAliveProbes { c.keepAliveProbes = keepAliveProbes }
         if let userTimeout { c.userTimeout = userTimeout == .zero ? nil : userTimeout }
         if let synRetries { c.synRetries = synRetries }
+        if let congestionControl { c.congestionControl = congestionControl }
         if let unsentLimit { c.unsentLimit = unsentLimit }
         if let finWait2Timeout { c.finWait2Timeout = max(.zero, finWait2Timeout) }
     }

@@ -11,7 +11,21 @@ public struct ConnectionConfiguration: Sendable {
     public var unsentLimit = Int.max
     /// True switches Nagle's algorithm off (TCP_NODELAY).
     public var noDelay = false
-    /// The smallest retransmission timeout. RFC 6298 2.4 says 1 s; Linux and this project 200 ms.
+    /// The congestion control (RFC 5681, RFC 9438, draft-ietf-ccwg-bbr; TCP_CONGESTION).
+    public var congestionControl = CongestionControlAlgorithm.cubic
+    /// Which ways to detect and repair losses are in use.
+    public var recovery = RecoveryFeatures.all
+    /// Whether segments of a window leave spread over a round trip although the congestion control does not ask for it.
+    public var pacing = false
+    /// Whether the congestion window shrinks while nothing is sent (RFC 5681 4.1; tcp_slow_start_after_idle).
+    public var slowStartAfterIdle = true
+    /// The longest that the peer may delay an ACK (TLP.max_ack_delay of RFC 8985 7.2; RFC 1122 allows 500 ms, Linux
+    /// assumes 200 ms).
+    public var maximumAckDelay = TimeInterval.milliseconds(200)
+    /// How coarsely the clock ticks that `now` is read from: segments closer together than that have no order in time.
+    public var clockResolution = TimeInterval.zero
+    /// The least that the retransmission timeout is above the round-trip time. RFC 6298 2.4 says 1 s in all; Linux and this
+    /// project 200 ms.
     public var minimumRTO = TimeInterval.milliseconds(200)
     /// The retransmission timeout before the first sample (RFC 6298 2.1).
     public var initialRTO = TimeInterval.seconds(1)
@@ -65,6 +79,8 @@ public struct ConnectionConfiguration: Sendable {
         c.receiveBufferSize = min(max(c.receiveBufferSize, 1), Self.maximumBufferSize)
         c.maximumSegmentSize = min(max(c.maximumSegmentSize, 1), 65_535)
         c.unsentLimit = max(c.unsentLimit, 1)
+        c.maximumAckDelay = min(max(c.maximumAckDelay, .zero), .milliseconds(500))
+        c.clockResolution = min(max(c.clockResolution, .zero), .milliseconds(500))
         c.minimumRTO = max(c.minimumRTO, .milliseconds(1))
         c.maximumRTO = max(c.maximumRTO, c.minimumRTO)
         c.initialRTO = min(max(c.initialRTO, c.minimumRTO), c.maximumRTO)

@@ -34,9 +34,21 @@ public final class Connection: TurnTaking {
     @exclusivity(unchecked) var receiveBuffer: ReceiveBuffer
     @exclusivity(unchecked) var reassembly: Reassembly?
     @exclusivity(unchecked) var retransmissionQueue = RetransmissionQueue()
-    @exclusivity(unchecked) var recovery = NewRenoRecovery()
-    @exclusivity(unchecked) var congestion: AnyCongestionControl
+    @exclusivity(unchecked) var congestion: CongestionControl
+    @exclusivity(unchecked) var usage = WindowUsage()
     @exclusivity(unchecked) var roundTrip: RoundTripEstimator
+    @exclusivity(unchecked) var minimumRoundTrip = MinimumRoundTrip()
+    @exclusivity(unchecked) var rate = DeliveryRate()
+    @exclusivity(unchecked) var rack = RACK()
+    @exclusivity(unchecked) var duplicates = DuplicateAcks()
+    /// Losses are being repaired; nil: none.
+    @exclusivity(unchecked) var episode: RecoveryEpisode?
+    /// The last reduction of the window, while it may still prove needless.
+    @exclusivity(unchecked) var reduction: ReductionRecord?
+    /// SND.NXT when the last recovery began (RFC 6582's recover).
+    @exclusivity(unchecked) var recoveryPoint = StreamOffset.zero
+    @exclusivity(unchecked) var tailProbe: TailLossProbe?
+    @exclusivity(unchecked) var pacer = Pacer()
     @exclusivity(unchecked) var timers = TimerTable()
     @exclusivity(unchecked) var ackPolicy = AckPolicy()
     @exclusivity(unchecked) var timestamps = TimestampState()
@@ -54,6 +66,10 @@ public final class Connection: TurnTaking {
     @exclusivity(unchecked) var synPending = false
     /// A reset is to be sent.
     @exclusivity(unchecked) var pendingReset: PendingReset?
+    /// A tail loss probe is to be sent.
+    @exclusivity(unchecked) var tailProbePending = false
+    /// The retransmission timer is armed for a tail loss probe.
+    @exclusivity(unchecked) var retransmissionTimerProbes = false
     /// A probe of the zero window is to be sent.
     @exclusivity(unchecked) var probePending = false
     /// The end of the last segment below full size (Minshall's refinement of Nagle's algorithm).
@@ -63,8 +79,6 @@ public final class Connection: TurnTaking {
     @exclusivity(unchecked) var challenges = ChallengeLimit()
     @exclusivity(unchecked) var timeoutCount = 0
     @exclusivity(unchecked) var unansweredProbes = 0
-    /// True while the window, not the user, limits sending.
-    @exclusivity(unchecked) var wasWindowLimited = false
     @exclusivity(unchecked) var isPassive = false
     @exclusivity(unchecked) var handshakeRetransmitted = false
     /// Both SYNs carried the window scale option (RFC 7323 2.2).
@@ -120,7 +134,7 @@ public final class Connection: TurnTaking {
         tcb = TransmissionControlBlock(send: SendSequence(iss: iss))
         sendBuffer = SendBuffer(pool: pool)
         receiveBuffer = ReceiveBuffer(pool: pool)
-        congestion = .newReno(NewReno(segmentSize: 536))
+        congestion = CongestionControl(.reno, segmentSize: 536, at: .origin)
         roundTrip = RoundTripEstimator(configuration.values)
         timestamps.offset = timestampOffset
     }
@@ -174,6 +188,9 @@ public final class Connection: TurnTaking {
         keepAlivePending = false
         sendBuffer.discardAll()
         retransmissionQueue.removeAll()
+        episode = nil
+        reduction = nil
+        tailProbePending = false
         reassembly = nil
         transition(to: .closed)
         emit(.closed(error))
@@ -203,8 +220,6 @@ public final class Connection: TurnTaking {
     var finPosition: StreamOffset { sendBuffer.end }
     /// True once our FIN was sent.
     var finWasSent: Bool { finQueued && tcb.send.nxt > finPosition }
-    /// Bytes in the network by the recovery's account.
-    var inFlight: Int { recovery.inFlight(una: tcb.send.una, nxt: tcb.send.nxt) }
 }
 
 /// A reset that is to be sent. An object of its own: few connections ever need one, and its place in all would be 120 bytes.

@@ -41,11 +41,12 @@ import Testing
 
     static func situation(
         unsent: Int, window: Int = 100_000, maximum: Int = 100_000, room: Int = 100_000, inFlight: Int = 0,
-        small: Bool = false, outstanding: Bool = false
+        small: Bool = false, outstanding: Bool = false, paced: Int = .max
     ) -> SendDecision.Situation {
         SendDecision.Situation(
             unsent: unsent, usableWindow: window, maximumWindow: maximum, congestionRoom: room, inFlight: inFlight,
-            segmentSize: 1000, batchLimit: 64_000, sendsSmallSegments: small, smallSegmentOutstanding: outstanding)
+            segmentSize: 1000, batchLimit: 64_000, pacedAllowance: paced, sendsSmallSegments: small,
+            smallSegmentOutstanding: outstanding)
     }
 
     static let cases: [Case] = [

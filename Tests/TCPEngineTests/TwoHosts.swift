@@ -18,7 +18,12 @@ final class TwoHosts {
     let server: Host
     var now = Instant(nanoseconds: 1_000_000_000)
     var delay = TimeInterval.milliseconds(10)
+    /// How coarsely the hosts' clocks tick; zero: not at all.
+    var clockTick = TimeInterval.zero
     var inFlight: [InFlight] = []
+    /// Segments with data that had been sent before.
+    var repeated = 0
+    private var highestSent: [SequenceNumber?] = [nil, nil]
     var sent = 0
     var log: [String] = []
     var events: [String] = []
@@ -60,12 +65,28 @@ final class TwoHosts {
             from: nil, localAddress: Self.clientAddress, to: Endpoint(Self.serverAddress, 7), at: now)
     }
 
+    /// What the hosts take for the present.
+    private var seen: Instant {
+        guard clockTick > .zero else { return now }
+        return Instant(nanoseconds: now.nanoseconds - now.nanoseconds % clockTick.nanoseconds)
+    }
+
+    private func noteRepetition(_ header: SegmentHeader, count: Int, by sender: Int) {
+        guard count > 0 else { return }
+        let end = header.sequenceNumber + UInt32(count)
+        if let highest = highestSent[sender], !highest.isBefore(end) {
+            repeated += 1
+        } else {
+            highestSent[sender] = end
+        }
+    }
+
     func drain() {
         var progress = true
         while progress {
             progress = false
             for (host, isClient) in [(client, true), (server, false)] {
-                while let output = host.poll(at: now) {
+                while let output = host.poll(at: seen) {
                     progress = true
                     take(output, of: host, isClient: isClient)
                 }
@@ -88,6 +109,7 @@ final class TwoHosts {
             for i in 0..<transmission.segmentCount {
                 let (header, offset, count) = transmission.segment(i)
                 sent += 1
+                noteRepetition(header, count: count, by: isClient ? 0 : 1)
                 var payload = [UInt8](repeating: 0, count: count)
                 payload.withUnsafeMutableBytes {
                     if let base = $0.baseAddress {
@@ -112,21 +134,28 @@ final class TwoHosts {
     func step(until limit: Instant) -> Bool {
         drain()
         let arrival = inFlight.min { ($0.at, $0.order) < ($1.at, $1.order) }
-        let next = [arrival?.at, client.nextTimeout, server.nextTimeout].compactMap { $0 }.min()
+        let deadline = [client.nextTimeout, server.nextTimeout].compactMap { $0 }.min().map { deadline in
+            // The hosts see it at the next tick.
+            clockTick > .zero
+                ? deadline
+                    + .nanoseconds(clockTick.nanoseconds - 1 - (deadline.nanoseconds - 1) % clockTick.nanoseconds)
+                : deadline
+        }
+        let next = [arrival?.at, deadline].compactMap { $0 }.min()
         guard let next, next <= limit else { return false }
         now = max(now, next)
         if let arrival, arrival.at <= now {
             inFlight.removeAll { $0.order == arrival.order }
             let host = arrival.toServer ? server : client
             arrival.payload.withUnsafeBytes {
-                host.handle(arrival.header, payload: $0, tuple: arrival.tuple, on: LinkID(1), at: now)
+                host.handle(arrival.header, payload: $0, tuple: arrival.tuple, on: LinkID(1), at: seen)
             }
         } else {
-            client.handleTimeout(at: now)
-            server.handleTimeout(at: now)
+            client.handleTimeout(at: seen)
+            server.handleTimeout(at: seen)
         }
         drain()
-        let broken = client.invariantViolations(at: now) + server.invariantViolations(at: now)
+        let broken = client.invariantViolations(at: seen) + server.invariantViolations(at: seen)
         #expect(broken.isEmpty, "\(broken)\n\(trace)")
         return broken.isEmpty
     }

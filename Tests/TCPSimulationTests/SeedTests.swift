@@ -42,6 +42,8 @@ private func makeExchange(seed: UInt64) throws -> Exchange {
             start = end + .milliseconds(1 + others.below(3_000))
         }
     }
+    // Drawn apart, so that the rest of a seed's run stays what it was.
+    var choices = SeededGenerator(seed: seed ^ 0xC0FFEE)
     let mss = UInt16([1, 87, 536, 1460, 8960, 65_495][below(6)])
     func configuration() -> HostConfiguration {
         var c = HostConfiguration()
@@ -58,6 +60,13 @@ private func makeExchange(seed: UInt64) throws -> Exchange {
         c.connection.synRetries = 60
         c.connection.synAckRetries = 60
         c.connection.maximumRTO = .seconds(10)
+        c.connection.congestionControl = CongestionControlAlgorithm.allCases[Int(choices.below(3))]
+        if choices.below(4) == 0 {
+            c.connection.recovery = RecoveryFeatures(rawValue: UInt8(choices.below(32)))
+            c.connection.selectiveAcks = choices.below(2) == 0
+            c.connection.timestamps = choices.below(2) == 0
+            c.connection.pacing = choices.below(2) == 0
+        }
         return c
     }
     let size = mss == 1 ? 300 : 40_000

@@ -1,72 +1,227 @@
 // How much may be outstanding: the plug for congestion control, and the choice among its implementations.
 import TCPSegments
 
-/// What an ACK of new data tells congestion control.
+/// The algorithms of congestion control to choose from.
+public enum CongestionControlAlgorithm: String, Sendable, Hashable, CaseIterable {
+    /// CUBIC (RFC 9438) with HyStart++ (RFC 9406).
+    case cubic
+    /// The standard's: slow start and congestion avoidance (RFC 5681).
+    case reno
+    /// BBR version 3 (draft-ietf-ccwg-bbr).
+    case bbr
+}
+
+/// What an ACK tells congestion control. Sizes are in bytes.
 struct AckSample {
-    /// Bytes newly acknowledged.
-    let acknowledged: Int
+    /// What the peer is newly known to have, and what was newly found lost.
+    let delivered: Int
+    let lost: Int
     /// When the ACK arrived.
     let arrival: Instant
-    /// Bytes outstanding before this ACK.
-    let inFlightBefore: Int
-    /// True if the sender had used the whole window: otherwise it must not grow (RFC 9293 has no say; RFC 7661).
-    let wasWindowLimited: Bool
+    /// From the last transmission of what was sent once.
     let roundTrip: TimeInterval?
-    let segmentSize: Int
+    let rate: RateSample?
+    /// Bytes delivered, and found lost, since the connection began.
+    let totalDelivered: Int
+    let totalLost: Int
+    /// What is in the network after this ACK.
+    let inFlight: Int
+    /// True if the window, not the user, limits sending: otherwise it must not grow (RFC 9438 5.8, RFC 7661).
+    let isWindowLimited: Bool
+    let una: StreamOffset
+    let nxt: StreamOffset
 }
 
-/// An algorithm that sizes the congestion window. All sizes are in bytes.
-protocol CongestionControl {
-    static var name: String { get }
-    var window: Int { get }
-    var slowStartThreshold: Int { get }
-    mutating func acknowledged(_ sample: AckSample)
-    /// Loss was detected by other means than a timeout.
-    mutating func lossDetected(inFlight: Int, segmentSize: Int, at now: Instant)
-    /// The retransmission timer expired; `first` for the first time in a row.
-    mutating func timedOut(inFlight: Int, segmentSize: Int, first: Bool, at now: Instant)
-    /// A retransmission proved needless: the reaction to it is taken back.
-    mutating func lossWasSpurious()
-    /// Nothing was sent for a retransmission timeout (RFC 5681 4.1).
-    mutating func restartedAfterIdle()
-    mutating func segmentSizeChanged(to segmentSize: Int)
+/// What every algorithm decides about, in bytes.
+struct CongestionWindow {
+    var size: Int
+    /// The slow-start threshold.
+    var threshold = Int.max
+    var segmentSize: Int
+    /// Bytes per second at which segments leave; 0: as fast as the window allows.
+    var pacingRate = 0
+    /// How much may leave at once when paced.
+    var quantum = 0
+
+    /// No window is larger.
+    static let limit = 1 << 30
+
+    init(segmentSize: Int) {
+        self.segmentSize = segmentSize
+        size = Self.initial(segmentSize: segmentSize)
+    }
+
+    /// RFC 6928 2: min(10 MSS, max(2 MSS, 14600)).
+    static func initial(segmentSize: Int) -> Int { min(10 * segmentSize, max(2 * segmentSize, 14_600)) }
+
+    /// RFC 5681 3.1: the window grows by what was acknowledged until it reaches the threshold. Returns what is left over.
+    mutating func slowStart(_ bytes: Int) -> Int {
+        let growth = min(bytes, max(0, threshold - size))
+        size = min(size + growth, Self.limit)
+        return bytes - growth
+    }
 }
 
-/// The algorithms to choose from. An enum of trivial payloads: calls are direct, and it can change at run time.
-enum AnyCongestionControl {
-    case newReno(NewReno)
+/// An algorithm that sizes the congestion window.
+protocol CongestionAlgorithm {
+    /// Something was delivered, or found lost. Only those that say themselves how much may be sent during recovery hear of what
+    /// was delivered while the window was no limit.
+    mutating func acknowledged(_ sample: AckSample, _ window: inout CongestionWindow)
+    /// Loss was detected by other means than a timeout, for the first time in this recovery. `flight` is what was outstanding.
+    mutating func lossDetected(flight: Int, _ window: inout CongestionWindow, at now: Instant)
+    /// The retransmission timer expired while `flight` was in the network; not called again for the same segment.
+    mutating func timedOut(flight: Int, _ window: inout CongestionWindow, at now: Instant)
+}
 
-    var name: String {
-        switch self {
-        case .newReno: return NewReno.name
-        }
-    }
-    var window: Int {
-        switch self {
-        case .newReno(let c): return c.window
-        }
-    }
-    var slowStartThreshold: Int {
-        switch self {
-        case .newReno(let c): return c.slowStartThreshold
-        }
-    }
-
-    /// Lets the chosen algorithm change itself.
-    mutating func update(_ body: (inout any CongestionControl) -> Void) {
-        switch self {
-        case .newReno(let c):
-            var any: any CongestionControl = c
-            body(&any)
-            if let c = any as? NewReno { self = .newReno(c) }
-        }
+/// The congestion control of a connection: one window, and the algorithm that moves it. The algorithm can change at run
+/// time; what is rarely chosen is allocated apart.
+struct CongestionControl {
+    private enum Algorithm {
+        case reno(NewReno)
+        case cubic(Cubic)
+        case bbr(BBR)
     }
 
-    mutating func acknowledged(_ sample: AckSample) {
-        switch self {
-        case .newReno(var c):
-            c.acknowledged(sample)
-            self = .newReno(c)
+    private(set) var state: CongestionWindow
+    private var algorithm: Algorithm
+
+    init(_ algorithm: CongestionControlAlgorithm, segmentSize: Int, at now: Instant) {
+        state = CongestionWindow(segmentSize: segmentSize)
+        self.algorithm = .reno(NewReno())
+        choose(algorithm, smoothed: nil, at: now)
+    }
+
+    /// The congestion window in bytes.
+    var window: Int { state.size }
+    var slowStartThreshold: Int { state.threshold }
+    /// Bytes per second; 0: not paced.
+    var pacingRate: Int { state.pacingRate }
+    var quantum: Int { state.quantum }
+
+    var chosen: CongestionControlAlgorithm {
+        switch algorithm {
+        case .reno: return .reno
+        case .cubic: return .cubic
+        case .bbr: return .bbr
         }
+    }
+
+    /// False if the algorithm says itself how much may be sent during recovery.
+    var needsReduction: Bool {
+        if case .bbr = algorithm { return false }
+        return true
+    }
+
+    /// Another algorithm goes on with the window as it is.
+    mutating func choose(_ next: CongestionControlAlgorithm, smoothed: TimeInterval?, at now: Instant) {
+        state.pacingRate = 0
+        switch next {
+        case .reno: algorithm = .reno(NewReno())
+        case .cubic: algorithm = .cubic(Cubic())
+        case .bbr: algorithm = .bbr(BBR(&state, smoothed: smoothed, at: now))
+        }
+    }
+
+    @inline(__always) mutating func acknowledged(_ sample: AckSample) {
+        switch algorithm {
+        case .reno(var a):
+            a.acknowledged(sample, &state)
+            algorithm = .reno(a)
+        case .cubic(var a):
+            a.acknowledged(sample, &state)
+            algorithm = .cubic(a)
+        case .bbr(let a):
+            a.acknowledged(sample, &state)
+        }
+    }
+
+    mutating func lossDetected(flight: Int, at now: Instant) {
+        switch algorithm {
+        case .reno(var a):
+            a.lossDetected(flight: flight, &state, at: now)
+            algorithm = .reno(a)
+        case .cubic(var a):
+            a.lossDetected(flight: flight, &state, at: now)
+            algorithm = .cubic(a)
+        case .bbr(let a):
+            a.lossDetected(flight: flight, &state, at: now)
+        }
+    }
+
+    /// The retransmission timer expired; `isFirst` for the first time in this recovery. `inFlight` is left in the network.
+    mutating func timedOut(flight: Int, isFirst: Bool, inFlight: Int, at now: Instant) {
+        if isFirst {
+            switch algorithm {
+            case .reno(var a):
+                a.timedOut(flight: flight, &state, at: now)
+                algorithm = .reno(a)
+            case .cubic(var a):
+                a.timedOut(flight: flight, &state, at: now)
+                algorithm = .cubic(a)
+            case .bbr(let a):
+                a.timedOut(flight: flight, &state, at: now)
+            }
+        }
+        // RFC 5681 3.1: the loss window is one segment, beside what is still on its way.
+        state.size = inFlight + state.segmentSize
+    }
+
+    /// A range was found lost: BBR looks at how much was in the network when it was sent.
+    /// `totalLost` includes it.
+    func rangeLost(_ range: SentRange, count: Int, totalLost: Int) {
+        if case .bbr(let a) = algorithm {
+            a.rangeLost(range, count: count, lostSince: totalLost - range.snapshot.lost, state)
+        }
+    }
+
+    /// Data leaves after the network was empty.
+    mutating func resumed(at now: Instant) {
+        if case .bbr(let a) = algorithm { a.resumed(&state, at: now) }
+    }
+
+    mutating func recoveryEnded() {
+        if case .bbr(let a) = algorithm { a.recoveryEnded(&state) }
+    }
+
+    /// A reduction was needless: everything is as it was `before`.
+    mutating func restore(_ before: CongestionControl) {
+        state.size = max(state.size, before.state.size)
+        state.threshold = before.state.threshold
+        switch (algorithm, before.algorithm) {
+        case (.bbr(let a), .bbr): a.lossWasSpurious(&state)
+        case (.reno, .reno), (.cubic, .cubic): algorithm = before.algorithm
+        case (.reno, _), (.cubic, _), (.bbr, _): break
+        }
+    }
+
+    /// The path takes segments of another size. A window that is still the initial one follows.
+    mutating func segmentSizeChanged(to segmentSize: Int) {
+        if state.size == CongestionWindow.initial(segmentSize: state.segmentSize) {
+            state.size = CongestionWindow.initial(segmentSize: segmentSize)
+        }
+        state.size = max(state.size, segmentSize)
+        state.segmentSize = segmentSize
+    }
+
+    /// RFC 5681 4.1 as Linux does it: for every timeout without a transmission the window is halved, down to the initial one.
+    mutating func restarted(afterIdle idle: TimeInterval, timeout: TimeInterval) {
+        guard needsReduction, idle > timeout else { return }
+        let floor = min(state.size, CongestionWindow.initial(segmentSize: state.segmentSize))
+        // What was safe once is remembered (RFC 7661 4.4.2 does the same).
+        if state.threshold != .max { state.threshold = max(state.threshold, state.size / 4 * 3) }
+        var left = idle
+        while left > timeout, state.size > floor {
+            state.size = max(state.size / 2, floor)
+            left = left - timeout
+        }
+    }
+
+    /// The user used no more than `used` of the window for a round trip or more: it moves half the way there (RFC 2861).
+    mutating func validate(used: Int) {
+        guard needsReduction else { return }
+        let used = max(used, CongestionWindow.initial(segmentSize: state.segmentSize))
+        guard used < state.size else { return }
+        if state.threshold != .max { state.threshold = max(state.threshold, state.size / 4 * 3) }
+        state.size = (state.size + used) / 2
     }
 }

@@ -1,73 +1,28 @@
-// Slow start and congestion avoidance of RFC 5681 with the initial window of RFC 6928.
+// Slow start and congestion avoidance of RFC 5681.
 import TCPSegments
 
 /// The standard's congestion control (RFC 5681); the window grows by bytes acknowledged (RFC 3465).
-struct NewReno: CongestionControl {
-    static let name = "reno"
-    private(set) var window: Int
-    private(set) var slowStartThreshold = Int.max
+struct NewReno: CongestionAlgorithm {
     /// Bytes acknowledged since the window last grew in congestion avoidance.
     private var credit = 0
-    private var beforeLoss: (window: Int, threshold: Int)?
-    private var segmentSize: Int
 
-    init(segmentSize: Int) {
-        self.segmentSize = segmentSize
-        window = Self.initialWindow(segmentSize: segmentSize)
-    }
-
-    /// RFC 6928 2: min(10 MSS, max(2 MSS, 14600)).
-    static func initialWindow(segmentSize: Int) -> Int { min(10 * segmentSize, max(2 * segmentSize, 14_600)) }
-
-    mutating func acknowledged(_ sample: AckSample) {
-        guard sample.wasWindowLimited else { return }
-        if window < slowStartThreshold {
-            // RFC 5681 3.1: slow start.
-            window = min(window + sample.acknowledged, max(slowStartThreshold, window + sample.segmentSize))
-        } else {
-            // RFC 5681 3.1: congestion avoidance, one segment a window.
-            credit += sample.acknowledged
-            if credit >= window {
-                credit -= window
-                window += sample.segmentSize
-            }
+    mutating func acknowledged(_ sample: AckSample, _ window: inout CongestionWindow) {
+        // RFC 5681 3.1: slow start, and with the rest congestion avoidance, one segment a window.
+        credit += window.slowStart(sample.delivered)
+        if credit >= window.size {
+            credit = min(credit - window.size, window.size)
+            window.size = min(window.size + window.segmentSize, CongestionWindow.limit)
         }
-        window = min(window, 1 << 30)
     }
 
-    mutating func lossDetected(inFlight: Int, segmentSize: Int, at now: Instant) {
-        beforeLoss = (window, slowStartThreshold)
+    mutating func lossDetected(flight: Int, _ window: inout CongestionWindow, at now: Instant) {
         // RFC 5681 (4): half of what is outstanding, at least two segments.
-        slowStartThreshold = max(inFlight / 2, 2 * segmentSize)
-        window = slowStartThreshold
+        window.threshold = max(min(flight, window.size) / 2, 2 * window.segmentSize)
+        window.size = window.threshold
         credit = 0
     }
 
-    mutating func timedOut(inFlight: Int, segmentSize: Int, first: Bool, at now: Instant) {
-        if first {
-            // RFC 5681 3.1: the threshold is kept when the same segment is retransmitted again.
-            beforeLoss = (window, slowStartThreshold)
-            slowStartThreshold = max(inFlight / 2, 2 * segmentSize)
-        }
-        window = segmentSize
-        credit = 0
-    }
-
-    mutating func lossWasSpurious() {
-        guard let before = beforeLoss else { return }
-        window = max(window, before.window)
-        slowStartThreshold = before.threshold
-        beforeLoss = nil
-    }
-
-    /// RFC 5681 4.1: the restart window is the initial window, if that is smaller.
-    mutating func restartedAfterIdle() { window = min(window, Self.initialWindow(segmentSize: segmentSize)) }
-
-    mutating func segmentSizeChanged(to newSize: Int) {
-        if window == Self.initialWindow(segmentSize: segmentSize) {
-            window = Self.initialWindow(segmentSize: newSize)
-        }
-        window = max(window, newSize)
-        segmentSize = newSize
+    mutating func timedOut(flight: Int, _ window: inout CongestionWindow, at now: Instant) {
+        lossDetected(flight: flight, &window, at: now)
     }
 }

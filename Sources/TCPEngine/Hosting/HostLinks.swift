@@ -276,7 +276,8 @@ extension Connection {
 
     /// True if a poll for a transmission might yield one.
     var mayHaveOutput: Bool {
-        pendingReset != nil || synPending || probePending || keepAlivePending || recovery.lost != nil
+        pendingReset != nil || synPending || probePending || keepAlivePending || tailProbePending
+            || retransmissionQueue.awaiting > 0
             || ackPolicy.urgency == .now
             || (state.isSynchronized && sendBuffer.end > tcb.send.nxt) || (finQueued && !finWasSent)
     }

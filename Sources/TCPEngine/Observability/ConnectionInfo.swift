@@ -13,6 +13,14 @@ struct ConnectionStatistics {
     var droppedSegments: UInt64 = 0
     /// Those of them that were dropped for their timestamp (PAWS).
     var staleSegments: UInt64 = 0
+    /// D-SACKs for retransmissions, reductions taken back, fast recoveries, timeouts, tail loss probes and those of them that
+    /// repaired a loss.
+    var needlessRetransmissions: UInt32 = 0
+    var undoneReductions: UInt32 = 0
+    var recoveries: UInt32 = 0
+    var timeouts: UInt32 = 0
+    var tailLossProbes: UInt32 = 0
+    var probeRepairs: UInt32 = 0
 }
 
 /// The state of a connection as STATUS gives it. Sizes in bytes.
@@ -37,6 +45,24 @@ public struct ConnectionInfo: Sendable {
     public let rttVariation: TimeInterval
     /// The timeout that would be armed now, backoff included.
     public let retransmissionTimeout: TimeInterval
+    /// The shortest round trip of the last minutes; nil before the first sample.
+    public let minimumRTT: TimeInterval?
+    /// Bytes per second at the last estimate; 0 before it.
+    public let deliveryRate: Int
+    /// The user, not the path, limited that estimate.
+    public let isDeliveryRateLimitedByUser: Bool
+    /// Bytes per second at which segments leave; 0: not paced.
+    public let pacingRate: Int
+    /// Bytes outstanding that the peer has selectively acknowledged, and that count as lost.
+    public let selectivelyAcknowledged, lost: Int
+    /// The path has delivered segments out of order.
+    public let reorderingSeen: Bool
+    /// How long later segments may overtake earlier ones before those count as lost (RFC 8985 6.2).
+    public let reorderingWindow: TimeInterval
+    /// Fast recoveries, retransmission timeouts, tail loss probes.
+    public let recoveries, timeouts, tailLossProbes: UInt32
+    /// Retransmissions that the peer reported as needless, and reductions of the window that were taken back.
+    public let needlessRetransmissions, undoneReductions: UInt32
     public let sendQueued, receiveQueued, outOfOrderQueued: Int
     public let segmentsSent, segmentsReceived: UInt64
     /// Payload: sent for the first time, and received in order.
@@ -62,9 +88,16 @@ extension Connection {
             sndNxt: reportedSendNext.wrapped(from: tcb.send.iss),
             rcvNxt: tcb.receive.nxt.wrapped(from: tcb.receive.irs),
             sndWnd: tcb.send.wnd, rcvWnd: UInt32(clamping: reportedReceiveWindow), maximumSegmentSize: tcb.sendMSS,
-            congestionControl: congestion.name, congestionWindow: congestion.window,
+            congestionControl: congestion.chosen.rawValue, congestionWindow: sendWindow,
             slowStartThreshold: congestion.slowStartThreshold, inFlight: inFlight, smoothedRTT: roundTrip.smoothed,
-            rttVariation: roundTrip.variation, retransmissionTimeout: roundTrip.timeout, sendQueued: sendBuffer.count,
+            rttVariation: roundTrip.variation, retransmissionTimeout: roundTrip.timeout,
+            minimumRTT: minimumRoundTrip.value, deliveryRate: rate.estimate?.bytesPerSecond ?? 0,
+            isDeliveryRateLimitedByUser: rate.estimate?.isApplicationLimited ?? true,
+            pacingRate: congestion.pacingRate, selectivelyAcknowledged: retransmissionQueue.selected,
+            lost: retransmissionQueue.lost, reorderingSeen: rack.reorderingSeen, reorderingWindow: reorderingWindow,
+            recoveries: statistics.recoveries, timeouts: statistics.timeouts,
+            tailLossProbes: statistics.tailLossProbes, needlessRetransmissions: statistics.needlessRetransmissions,
+            undoneReductions: statistics.undoneReductions, sendQueued: sendBuffer.count,
             receiveQueued: receiveBuffer.count, outOfOrderQueued: reassembly?.count ?? 0,
             segmentsSent: statistics.segmentsSent, segmentsReceived: statistics.segmentsReceived,
             bytesSent: statistics.bytesSent, bytesReceived: statistics.bytesReceived,

@@ -13,7 +13,16 @@ extension Connection {
         check(
             send.nxt <= sendBuffer.end + (finQueued ? 1 : 0) || state == .closed || state == .timeWait,
             "SND.NXT \(send.nxt) is beyond what was queued \(sendBuffer.end)")
-        check(inFlight >= 0 && inFlight <= send.nxt - send.una, "\(inFlight) bytes in flight")
+        // A retransmission and its original may both be in the network.
+        check(inFlight <= 2 * (send.nxt - send.una), "\(inFlight) bytes in flight")
+        let queue = retransmissionQueue
+        if let inconsistency = queue.inconsistency { check(false, "the retransmission queue: \(inconsistency)") }
+        check(
+            queue.ranges.isEmpty || (queue.start == send.una && queue.end == send.nxt),
+            "the retransmission queue holds \(queue.start)..<\(queue.end), not \(send.una)..<\(send.nxt)")
+        check(
+            !queue.ranges.isEmpty || send.una == send.nxt || state == .closed || handshakeRetransmitted,
+            "nothing is known of what is outstanding")
         check(
             tcb.receive.nxt <= tcb.receive.edge || hasReceivedFin || state == .closed || state == .synSent,
             "RCV.NXT \(tcb.receive.nxt) is beyond the window's edge \(tcb.receive.edge)")
@@ -28,7 +37,7 @@ extension Connection {
             let stuck = send.wnd == 0 && (sendBuffer.end > send.nxt || (finQueued && !finWasSent))
             let timed = timers.isArmed(.retransmission) || timers.isArmed(.persist) || probePending
             check(
-                !(outstanding || stuck) || timed || recovery.lost != nil || isQueuedForLink,
+                !(outstanding || stuck) || timed || isQueuedForLink,
                 "unacknowledged or stuck data without a timer (una \(send.una), nxt \(send.nxt), wnd \(send.wnd))")
         }
         return broken

@@ -10,6 +10,10 @@ struct TimestampState {
     /// TS.Recent: what is echoed.
     private(set) var recent: UInt32 = 0
     private(set) var recentAt = Instant.origin
+    /// TS.Recent as of one to two windows of data ago, as of less than one, and where the next window begins.
+    private var floor: UInt32 = 0
+    private var nextFloor: UInt32 = 0
+    private var windowEnd = StreamOffset.zero
     /// Last.ACK.sent: RCV.NXT as of the last ACK that left.
     var lastAckSent = StreamOffset.zero
 
@@ -28,6 +32,8 @@ struct TimestampState {
         isOn = true
         recent = value
         recentAt = now
+        floor = value
+        nextFloor = value
     }
 
     /// RFC 7323 5.3 (R1): true if the segment is older than what has been seen. A clock that has been idle for 24 days may
@@ -36,9 +42,18 @@ struct TimestampState {
         Int32(bitPattern: value &- recent) < 0 && now - recentAt < Self.idleLimit
     }
 
+    /// True if a segment in the window may carry this timestamp although it is older than TS.Recent: it was sent no earlier than
+    /// the window was opened to it, and a retransmission overtook it.
+    func mayHaveBeenOvertaken(_ value: UInt32) -> Bool { Int32(bitPattern: value &- floor) >= 0 }
+
     /// RFC 7323 4.3 (2): the timestamp of a segment that covers Last.ACK.sent is the one to echo.
-    mutating func segmentAccepted(_ value: UInt32, start: StreamOffset, at now: Instant) {
+    mutating func segmentAccepted(_ value: UInt32, start: StreamOffset, window: Int, at now: Instant) {
         guard start - lastAckSent <= 0, !isStale(value, at: now) else { return }
+        if start - windowEnd >= 0 {
+            floor = nextFloor
+            nextFloor = recent
+            windowEnd = start + window
+        }
         recent = value
         recentAt = now
     }

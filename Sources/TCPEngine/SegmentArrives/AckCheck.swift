@@ -29,17 +29,13 @@ extension Connection {
         let newWindow = segment.header.window.scaled(by: tcb.send.scale).bytes
         let isWindowUpdate = newWindow != oldWindow
         if fromUna > 0 {
-            acknowledged(
-                upTo: ack, echo: timestamps.isOn ? segment.header.options.timestamps?.echoReply : nil, at: now)
-        } else if fromUna == 0, segment.length == 0, !isWindowUpdate, tcb.send.nxt > tcb.send.una, oldWindow > 0 {
-            // RFC 5681 2: a duplicate acknowledgment.
-            if case .lossDetected = recovery.duplicateAck(
-                una: tcb.send.una, nxt: tcb.send.nxt, segmentSize: tcb.sendMSS)
-            {
-                let flight = tcb.send.nxt - tcb.send.una
-                congestion.update { [tcb] in
-                    $0.lossDetected(inFlight: flight, segmentSize: tcb.sendMSS, at: now)
-                }
+            acknowledged(upTo: ack, segment.header, at: now)
+        } else {
+            // RFC 5681 2: a duplicate acknowledgment. SACK blocks count on any ACK, an old one included.
+            let isDuplicate =
+                fromUna == 0 && segment.length == 0 && !isWindowUpdate && tcb.send.nxt > tcb.send.una && oldWindow > 0
+            if isDuplicate || (selectiveAcks && segment.header.options.sackBlocks.count > 0) {
+                takeAcknowledgment(upTo: ack, segment.header, isDuplicate: isDuplicate, at: now)
             }
         }
         // RFC 9293 3.10.7.4: only a newer segment, or a newer ACK of the same, updates the window.
@@ -57,31 +53,17 @@ extension Connection {
     }
 
     /// SND.UNA advances to `ack`.
-    private func acknowledged(upTo ack: StreamOffset, echo: UInt32?, at now: Instant) {
-        let bytes = ack - tcb.send.una
-        let flight = inFlight
-        let sentAt = retransmissionQueue.acknowledge(upTo: ack)
-        // RFC 7323 4.1: an echoed timestamp tells the round trip of what was sent twice, too.
-        let roundTripSample = sentAt.map { now - $0 } ?? echo.flatMap { timestamps.roundTrip(echo: $0, at: now) }
+    private func acknowledged(upTo ack: StreamOffset, _ header: SegmentHeader, at now: Instant) {
         progressAt = now
         softError = nil
-        if let roundTripSample { roundTrip.sample(roundTripSample) } else { roundTrip.endBackoff() }
-        let wasRecovering = recovery.phase == .fastRecovery
-        tcb.send.una = ack
-        recovery.acknowledged(una: ack, nxt: tcb.send.nxt, bytes: bytes, segmentSize: tcb.sendMSS)
-        // RFC 5681 3.2: during fast recovery the window is not grown by ACKs.
-        if !wasRecovering {
-            congestion.acknowledged(
-                AckSample(
-                    acknowledged: bytes, arrival: now, inFlightBefore: flight, wasWindowLimited: wasWindowLimited,
-                    roundTrip: roundTripSample, segmentSize: tcb.sendMSS))
-        }
+        takeAcknowledgment(upTo: ack, header, isDuplicate: false, at: now)
         sendBuffer.acknowledge(upTo: min(ack, sendBuffer.end))
         timeoutCount = 0
         // RFC 6298 (5.2), (5.3): all acknowledged stops the timer, anything new restarts it.
         if ack == tcb.send.nxt {
             timers.cancel(.retransmission)
             timers.cancel(.persist)
+            timers.cancel(.reordering)
         } else if !timers.isArmed(.persist) {
             armRetransmission(at: now)
         }
@@ -122,7 +104,10 @@ extension Connection {
             roundTrip.endBackoff()
             if outstanding {
                 // What was sent into the closed window is gone.
-                if old == 0 { recovery.markLost(una: tcb.send.una, nxt: tcb.send.nxt) }
+                if old == 0 {
+                    loseEverything()
+                    recoveryPoint = tcb.send.nxt
+                }
                 armRetransmission(at: now)
             }
         }

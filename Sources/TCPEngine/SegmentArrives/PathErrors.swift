@@ -56,8 +56,11 @@ extension Connection {
         guard limit < current else { return }
         tcb.linkMSS = limit - headers
         tcb.sendMSS = tcb.linkMSS - options
-        congestion.update { [tcb] in $0.segmentSizeChanged(to: tcb.sendMSS) }
-        if state.isSynchronized { recovery.markLost(una: tcb.send.una, nxt: tcb.send.nxt) }
+        congestion.segmentSizeChanged(to: tcb.sendMSS)
+        if state.isSynchronized {
+            loseEverything()
+            recoveryPoint = tcb.send.nxt
+        }
     }
 
     /// The MTUs of common links (RFC 1191 7.1).

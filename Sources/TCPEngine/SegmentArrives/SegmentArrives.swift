@@ -70,7 +70,7 @@ extension Connection {
         // RFC 7323 5.3 (R3), once the ACK has passed, too: whoever only guessed a number in the window must not set what
         // later segments are measured by (as on Linux).
         if timestamps.isOn, let value = segment.header.options.timestamps?.value {
-            timestamps.segmentAccepted(value, start: segment.start, at: now)
+            timestamps.segmentAccepted(value, start: segment.start, window: configuration.receiveBufferSize, at: now)
         }
         checkUrgent(segment)
         checkText(segment, at: now)
@@ -99,6 +99,13 @@ extension Connection {
         guard timestamps.isOn, let value = segment.header.options.timestamps?.value else { return .proceed }
         // (R1): resets are not tested.
         guard !segment.bits.contains(.rst), timestamps.isStale(value, at: now) else { return .proceed }
+        // Deviation: a segment that was held back can be older than the retransmission of one before it. What lies in front of
+        // data that is here already is taken, if it is no older than a window of data, which an old duplicate always is.
+        if let last = reassembly?.blocks.last, last.end > segment.start, segment.finPosition - tcb.receive.nxt > 0,
+            timestamps.mayHaveBeenOvertaken(value)
+        {
+            return .proceed
+        }
         statistics.staleSegments += 1
         noteDuplicate(of: segment)
         return .acknowledge

@@ -56,7 +56,12 @@ extension Connection {
 
     /// The handshake is complete.
     func establish(at now: Instant) {
-        if let sentAt = retransmissionQueue.acknowledge(upTo: StreamOffset(1)) { roundTrip.sample(now - sentAt) }
+        var delivery = Delivery()
+        retransmissionQueue.acknowledge(upTo: StreamOffset(1), &delivery)
+        if let sentAt = delivery.oldestOriginal, !handshakeRetransmitted {
+            roundTrip.sample(now - sentAt)
+            minimumRoundTrip.sample(now - sentAt, at: now)
+        }
         if handshakeRetransmitted { roundTrip.handshakeWasRetransmitted() }
         timers.cancel(.retransmission)
         timeoutCount = 0

@@ -35,8 +35,8 @@ struct RoundTripEstimator {
             smoothed = r
             variation = r / 2
         }
-        let granularity = TimeInterval.milliseconds(1)
-        base = min(max((smoothed ?? r) + max(granularity, variation * 4), minimum), maximum)
+        // The minimum bounds the variation's part, as on Linux: a constant round trip of 300 ms needs room for a delayed ACK, too.
+        base = min((smoothed ?? r) + max(minimum, variation * 4), maximum)
         backoffs = 0
     }
 

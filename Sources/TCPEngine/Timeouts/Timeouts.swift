@@ -20,12 +20,20 @@ extension Connection {
                     finish(nil)
                 }
             case .keepAlive: keepAliveTimedOut(at: now)
+            case .reordering: reorderingTimedOut(at: now)
+            case .pacing:
+                // Whoever polls next finds that the time has come.
+                break
             }
         }
     }
 
     /// RFC 6298 (5.4) to (5.6).
     private func retransmissionTimedOut(at now: Instant) {
+        if retransmissionTimerProbes {
+            tailProbeTimedOut(at: now)
+            return
+        }
         let limit =
             state == .synSent
             ? configuration.synRetries
@@ -45,11 +53,7 @@ extension Connection {
             handshakeRetransmitted = true
             armRetransmission(at: now)
         case .established, .closeWait, .finWait1, .closing, .lastAck:
-            let flight = inFlight
-            congestion.update { [tcb, timeoutCount] in
-                $0.timedOut(inFlight: flight, segmentSize: tcb.sendMSS, first: timeoutCount == 1, at: now)
-            }
-            recovery.timedOut(una: tcb.send.una, nxt: tcb.send.nxt)
+            beginTimeoutRecovery(at: now)
             armRetransmission(at: now)
         case .closed, .listen, .finWait2, .timeWait:
             break
@@ -75,10 +79,15 @@ extension Connection {
         configuration.userTimeout.map { now - progressAt >= $0 } ?? false
     }
 
-    /// Arms the retransmission timer, no later than the user timeout.
+    /// Arms the retransmission timer, or in its place the one for a tail loss probe, which comes sooner (RFC 8985 7.2).
     func armRetransmission(at now: Instant) {
-        timers.arm(.retransmission, at: boundByUserTimeout(now + roundTrip.timeout, at: now))
+        let deadline = retransmissionDeadline(at: now)
+        retransmissionTimerProbes = mayProbeTail
+        timers.arm(.retransmission, at: retransmissionTimerProbes ? min(deadline, now + probeTimeout) : deadline)
     }
+
+    /// When the retransmission timer expires that starts now: no later than the user timeout.
+    func retransmissionDeadline(at now: Instant) -> Instant { boundByUserTimeout(now + roundTrip.timeout, at: now) }
 
     /// Arms the persist timer, no later than the user timeout.
     func armPersist(at now: Instant) {

@@ -9,12 +9,15 @@ enum Timer: Int, CaseIterable {
     case finWait2 = 3
     case timeWait = 4
     case keepAlive = 5
+    /// Something may soon count as lost (RFC 8985 6.2 step 5).
+    case reordering = 6
+    case pacing = 7
 }
 
 /// Deadlines by timer. Its methods are inlined: an access to a connection's table then holds no call, and needs no check for
 /// overlap.
 struct TimerTable {
-    private var deadlines = InlineArray<6, Int64>(repeating: .max)
+    private var deadlines = InlineArray<8, Int64>(repeating: .max)
     /// The earliest deadline, kept as deadlines change.
     private(set) var nextNanoseconds: Int64 = .max
 
@@ -56,7 +59,7 @@ struct TimerTable {
 
     @inline(__always) private mutating func refresh() {
         var earliest = Int64.max
-        for i in 0..<6 { earliest = min(earliest, deadlines[i]) }
+        for i in 0..<8 { earliest = min(earliest, deadlines[i]) }
         nextNanoseconds = earliest
     }
 }

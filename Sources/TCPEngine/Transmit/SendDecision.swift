@@ -7,6 +7,8 @@ public enum HoldReason: Sendable, Equatable {
     case window
     /// The congestion window is used up.
     case congestionWindow
+    /// The next segment's time has not come yet.
+    case pacing
     /// Nagle's algorithm waits for an ACK or for more data (RFC 9293 3.7.4).
     case nagle
     /// What the window allows would be a silly little segment (RFC 9293 3.8.6.2.1).
@@ -34,6 +36,8 @@ enum SendDecision: Equatable {
         var segmentSize: Int
         /// The most that one transmission may carry.
         var batchLimit: Int
+        /// What the pace lets go now; Int.max if there is none.
+        var pacedAllowance: Int
         /// The queue ends with FIN, or Nagle's algorithm is off.
         var sendsSmallSegments: Bool
         /// A segment below full size is unacknowledged (Minshall).
@@ -44,8 +48,9 @@ enum SendDecision: Equatable {
         guard s.unsent > 0 else { return .hold(.nothingToSend) }
         guard s.usableWindow > 0 else { return .hold(.window) }
         let allowed = min(s.unsent, s.usableWindow)
+        guard s.pacedAllowance >= min(allowed, s.segmentSize) else { return .hold(.pacing) }
         if allowed >= s.segmentSize {
-            var room = min(allowed, s.congestionRoom, max(s.batchLimit, s.segmentSize))
+            var room = min(allowed, s.congestionRoom, max(s.batchLimit, s.segmentSize), s.pacedAllowance)
             if room < s.segmentSize {
                 // An empty network takes one segment, whatever the congestion window says.
                 guard s.inFlight == 0 else { return .hold(.congestionWindow) }

@@ -30,7 +30,8 @@ extension Connection {
             held = .state
             return false
         case .established, .closeWait, .finWait1, .closing, .lastAck:
-            if retransmission(at: now, into: &out) || probe(at: now, into: &out) || newData(at: now, into: &out)
+            if retransmission(at: now, into: &out) || probe(at: now, into: &out)
+                || tailProbeTransmission(at: now, into: &out) || newData(at: now, into: &out)
                 || keepAliveProbe(at: now, into: &out)
             {
                 return true
@@ -72,9 +73,9 @@ extension Connection {
         if state == .synReceived { tcb.receive.edge = max(tcb.receive.edge, tcb.receive.nxt + window) }
         if tcb.send.nxt == .zero {
             tcb.send.nxt = StreamOffset(1)
-            retransmissionQueue.sent(upTo: tcb.send.nxt, at: now)
+            retransmissionQueue.sent(from: .zero, upTo: tcb.send.nxt, at: now, DeliverySnapshot())
         } else {
-            retransmissionQueue.retransmitted(from: .zero, to: StreamOffset(1))
+            retransmissionQueue.retransmitted(from: .zero, to: StreamOffset(1), at: now, DeliverySnapshot())
             handshakeRetransmitted = true
             statistics.segmentsRetransmitted += 1
         }
@@ -87,17 +88,31 @@ extension Connection {
     }
 
     private func retransmission(at now: Instant, into out: inout Transmission) -> Bool {
-        guard let lost = recovery.lost else { return false }
-        guard tcb.send.wnd > 0 else { return false }
-        if !recovery.mustRetransmit && inFlight + tcb.sendMSS > congestion.window && inFlight > 0 {
-            held = .congestionWindow
+        // RFC 5682 3.1 (2.b): F-RTO sends new data first.
+        guard retransmissionQueue.awaiting > 0, tcb.send.wnd > 0, episode?.forward != .sendingNewData,
+            let lost = retransmissionQueue.firstAwaiting(atMost: dataSize)
+        else { return false }
+        // A retransmission is one segment at most, so that the window is asked for each. A peer that has moved its window's
+        // edge back gets what fits.
+        let length = min(lost.upperBound - lost.lowerBound, tcb.send.windowEdge - lost.lowerBound)
+        guard length > 0 else {
+            held = .window
             return false
         }
-        // A retransmission is one segment at most, so that the window is asked for each.
-        let length = min(lost.upperBound - lost.lowerBound, dataSize)
+        let flight = inFlight
+        if flight > 0, flight + length > sendWindow {
+            held = .congestionWindow
+            noteUsage(flight: flight, isLimited: true, at: now)
+            return false
+        }
+        // An empty network takes a segment, whatever the pace.
+        if flight > 0, congestion.pacingRate > 0, pacedAllowance(at: now) < length {
+            waitForPace(for: length)
+            return false
+        }
         segments(from: lost.lowerBound, length: length, at: now, again: true, into: &out)
-        recovery.retransmitted(upTo: lost.lowerBound + length)
-        if !timers.isArmed(.retransmission) { armRetransmission(at: now) }
+        // The timer covers the first outstanding segment's retransmission (RFC 6298 5.1).
+        if lost.lowerBound == tcb.send.una || !timers.isArmed(.retransmission) { armRetransmission(at: now) }
         return true
     }
 
@@ -115,19 +130,20 @@ extension Connection {
     }
 
     private func newData(at now: Instant, into out: inout Transmission) -> Bool {
-        guard recovery.lost == nil || recovery.phase != .timeout else { return false }
+        // RFC 6675 4, NextSeg: what is lost goes first.
+        guard retransmissionQueue.awaiting == 0 || episode?.forward == .sendingNewData else { return false }
         let unsent = max(0, sendBuffer.end - tcb.send.nxt)
         let flight = inFlight
         let segmentSize = dataSize
-        if flight == 0, unsent > 0, now - lastSent > roundTrip.base, tcb.send.nxt > StreamOffset(1) {
-            congestion.update { $0.restartedAfterIdle() }
-        }
-        let room = congestion.window - flight + recovery.limitedTransmit(segmentSize: tcb.sendMSS)
+        if flight == 0, unsent > 0, tcb.send.nxt > StreamOffset(1) { resumeAfterIdle(at: now) }
+        let window = sendWindow
+        let isPaced = paceRate > 0
         let decision = SendDecision.decide(
             SendDecision.Situation(
                 unsent: unsent, usableWindow: tcb.send.windowEdge - tcb.send.nxt,
-                maximumWindow: Int(tcb.send.maximumWindow), congestionRoom: room, inFlight: flight,
+                maximumWindow: Int(tcb.send.maximumWindow), congestionRoom: window - flight, inFlight: flight,
                 segmentSize: segmentSize, batchLimit: watched.contains(.singleSegments) ? 0 : Self.batchLimit,
+                pacedAllowance: isPaced ? pacedAllowance(at: now) : Int.max,
                 sendsSmallSegments: noDelay || finQueued,
                 smallSegmentOutstanding: smallSegmentEnd > tcb.send.una))
         switch decision {
@@ -135,12 +151,13 @@ extension Connection {
             // The FIN rides on the last segment if the window has a place for it.
             let withFin = finQueued && count == unsent && tcb.send.nxt + count < tcb.send.windowEdge
             if count % segmentSize != 0 { smallSegmentEnd = tcb.send.nxt + count }
-            wasWindowLimited = unsent > count || flight + count >= congestion.window
+            noteUsage(flight: flight + count, isLimited: flight + count + segmentSize > window, at: now)
             segments(from: tcb.send.nxt, length: count + (withFin ? 1 : 0), at: now, again: false, into: &out)
             return true
         case .hold(.nothingToSend):
             held = .nothingToSend
-            if flight < congestion.window / 2 { wasWindowLimited = false }
+            noteUsage(flight: flight, isLimited: flight + segmentSize > window, at: now)
+            if flight < window { rate.becameApplicationLimited(pipe: flight) }
             guard finQueued, !finWasSent else { return false }
             // A FIN alone takes a place in the window, too (RFC 9293 3.4).
             if tcb.send.nxt < tcb.send.windowEdge {
@@ -152,7 +169,8 @@ extension Connection {
             return false
         case .hold(let reason):
             held = reason
-            if reason == .congestionWindow { wasWindowLimited = true }
+            if reason == .congestionWindow { noteUsage(flight: flight, isLimited: true, at: now) }
+            if reason == .pacing { waitForPace(for: min(unsent, max(paceQuantum, segmentSize))) }
             if reason == .window || reason == .sillyWindow { armPersistIfStuck(at: now) }
             return false
         }
@@ -178,9 +196,7 @@ extension Connection {
     }
 
     /// Segments that carry [from, from + length) of the sequence space: data, and FIN if it lies in there.
-    private func segments(
-        from: StreamOffset, length: Int, at now: Instant, again: Bool, into out: inout Transmission
-    ) {
+    func segments(from: StreamOffset, length: Int, at now: Instant, again: Bool, into out: inout Transmission) {
         let end = from + length
         let withFin = finQueued && end > finPosition
         let count = min(end, sendBuffer.end) - from
@@ -191,19 +207,24 @@ extension Connection {
         if count > 0 { sendBuffer.addPayload(from: from, count: count, to: &out.payload) }
         out.segmentSize =
             count > 0 && out.header.options.sackBlocks.count > 0 ? tcb.sendMSS - blocksLength(out.header) : tcb.sendMSS
+        let snapshot = rate.snapshot(at: now, pipe: inFlight, count: length)
+        if paceRate > 0 { pacer.spend(length) }
+        if let episode { episode.reduction.sent(length) }
         lastSent = now
         let segmentCount = UInt64(out.segmentCount)
         statistics.segmentsSent += segmentCount
         if again {
             statistics.segmentsRetransmitted += segmentCount
             statistics.bytesRetransmitted += UInt64(max(0, count))
-            retransmissionQueue.retransmitted(from: from, to: end)
+            retransmissionQueue.retransmitted(from: from, to: end, at: now, snapshot)
+            reduction?.countsAsRetransmitted(
+                from..<end, bytes: length, stamp: timestamps.isOn ? timestamps.value(at: now) : 0)
         }
         if end > tcb.send.nxt {
             if tcb.send.una == tcb.send.nxt { progressAt = now }
             statistics.bytesSent += again ? 0 : UInt64(max(0, count))
+            retransmissionQueue.sent(from: tcb.send.nxt, upTo: end, at: now, snapshot)
             tcb.send.nxt = end
-            retransmissionQueue.sent(upTo: end, at: now)
         }
         // RFC 6298 (5.1): whenever data is sent, the timer runs. While the persist timer rules, it alone does.
         if tcb.send.wnd == 0 {
@@ -227,7 +248,7 @@ extension Connection {
     }
 
     /// Payload bytes of a full segment that leaves now: SACK blocks take room from the data (RFC 6691).
-    private var dataSize: Int {
+    var dataSize: Int {
         hasBlocksToSend && dataCarriesBlocks ? tcb.sendMSS - blockCount * 8 - (timestamps.isOn ? 0 : 4) : tcb.sendMSS
     }
 

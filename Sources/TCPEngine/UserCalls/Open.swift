@@ -26,7 +26,8 @@ extension Connection {
         handshakeRetransmitted = halfOpen.retransmissions > 0
         // RFC 6298 3: the SYN-ACK gives a sample only if it was sent once.
         if !handshakeRetransmitted, synAckWasSent {
-            retransmissionQueue.sent(upTo: StreamOffset(1), at: halfOpen.sentAt)
+            retransmissionQueue.sent(
+                from: .zero, upTo: StreamOffset(1), at: halfOpen.sentAt, DeliverySnapshot())
         }
         if synAckWasSent { statistics.segmentsSent += UInt64(1 + halfOpen.retransmissions) }
         statistics.segmentsReceived += 1
@@ -64,7 +65,8 @@ extension Connection {
             tcb.send.scale = WindowScale(clamping: shift)
             tcb.receive.scale = configuration.windowScale
         }
-        congestion = .newReno(NewReno(segmentSize: tcb.sendMSS))
+        congestion = CongestionControl(
+            configuration.congestionControl, segmentSize: tcb.sendMSS, at: now)
     }
 
     /// A segment brought a window.

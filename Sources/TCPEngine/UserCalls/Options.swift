@@ -30,6 +30,11 @@ extension Connection {
         if before.keepAlive != after.keepAlive || before.keepAliveIdle != after.keepAliveIdle { armKeepAlive(at: now) }
         announceRoom()
         considerWindowUpdate()
+        if before.congestionControl != after.congestionControl, state.isSynchronized {
+            // TCP_CONGESTION: the other one goes on with the window as it is.
+            timers.cancel(.pacing)
+            congestion.choose(after.congestionControl, smoothed: roundTrip.smoothed, at: now)
+        }
     }
 
     private func change(_ body: (inout ConnectionConfiguration) -> Void) {

@@ -1,0 +1,46 @@
+// The goodput matrix: small cells against the text that is checked in, and what must hold of the sender whatever the text says.
+import Foundation
+import TCPEngine
+import TCPSegments
+import TCPSimulation
+import Testing
+
+@Suite struct GoodputTests {
+    @Test("the small cells give what is checked in, line by line; `goodput-matrix --small` prints them anew")
+    func smallCells() throws {
+        let file = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "GoodputSmall.txt")
+        let expected = try String(contentsOf: file, encoding: .utf8).split(separator: "\n")
+        let actual = try GoodputMatrix.smallTable().split(separator: "\n")
+        #expect(actual.count == expected.count)
+        for (new, old) in zip(actual, expected) { #expect(new == old) }
+    }
+
+    @Test("every algorithm fills a path without loss", arguments: CongestionControlAlgorithm.allCases)
+    func fills(algorithm: CongestionControlAlgorithm) throws {
+        let cell = GoodputCell(algorithm, loss: 0, delay: .milliseconds(10), queueTenths: 10, rate: 10_000_000)
+        let result = try cell.run(warmUp: .seconds(5), measured: .seconds(5), seed: 3)
+        #expect(result.share >= 940, "\(result)")
+        #expect(result.timeouts == 0, "\(result)")
+    }
+
+    @Test(
+        "a path that reorders slightly is used to 95 %: needless recoveries are avoided or taken back",
+        arguments: [CongestionControlAlgorithm.cubic, .bbr])
+    func slightlyReordering(algorithm: CongestionControlAlgorithm) throws {
+        let cell = GoodputCell(
+            algorithm, loss: 0, delay: .milliseconds(33), queueTenths: 10, disturbance: .slightly, rate: 10_000_000)
+        let result = try cell.run(warmUp: .seconds(10), measured: .seconds(10), seed: 4)
+        #expect(result.share >= 950, "\(result)")
+    }
+
+    @Test("segments of any size fill a path", arguments: [536, 1460, 8960, 65_495] as [UInt16])
+    func segmentSizes(size: UInt16) throws {
+        for loss in [0, 1_000] {
+            let cell = GoodputCell(
+                .cubic, loss: loss, delay: .milliseconds(5), queueTenths: 40, rate: 100_000_000,
+                maximumSegmentSize: size)
+            let result = try cell.run(warmUp: .seconds(2), measured: .seconds(2), seed: 5)
+            #expect(result.share >= (loss == 0 ? 950 : 700), "\(size) bytes, loss \(loss): \(result)")
+        }
+    }
+}
