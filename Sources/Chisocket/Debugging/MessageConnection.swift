@@ -1,4 +1,5 @@
 // A connection for chiTCP's messages: a UNIX stream, each message behind its length.
+import CLinux
 import Glibc
 
 /// A connection on which one thread talks to a daemon in chiTCP's protocol.
