@@ -26,6 +26,8 @@ extension Connection {
         let first = receiveBuffer.firstRange()
         let bytes = first?.bytes ?? UnsafeRawBufferPointer(start: nil, count: 0)
         let wanted = withExtendedLifetime(first) { body(bytes) }
+        // A chunk that somebody still holds is freed instead of reused.
+        _ = consume first
         let consumed = min(max(wanted, 0), bytes.count)
         if consumed > 0 {
             receiveBuffer.consume(consumed)
