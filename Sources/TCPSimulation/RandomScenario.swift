@@ -117,6 +117,10 @@ public final class RandomScenario {
         c.connection.timestamps = random.below(3) != 0
         c.connection.selectiveAcks = random.below(4) != 0
         c.connection.answerDelay = one(of: [.zero, .milliseconds(1)])
+        c.connection.congestionControl = one(of: CongestionControlAlgorithm.allCases)
+        if random.below(3) == 0 { c.connection.recovery = RecoveryFeatures(rawValue: UInt8(random.below(32))) }
+        c.connection.pacing = random.below(3) == 0
+        c.connection.clockResolution = one(of: [.zero, .zero, .milliseconds(1), .milliseconds(10)])
         c.connection.maximumRTO = .seconds(8)
         // Nobody gives up on a network that will heal; whoever was left alone by a reset that got lost finds out.
         c.connection.dataRetries = 60
