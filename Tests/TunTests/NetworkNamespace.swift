@@ -21,7 +21,7 @@ final class NetworkNamespace: @unchecked Sendable {
             return "there is no ip command (iproute2)"
         }
         do {
-            try NetworkNamespace().run { try command("ip link add name probe type dummy || ip link set lo up") }
+            try NetworkNamespace().run { try command("ip link set lo up") }
         } catch {
             return "\(error)"
         }
