@@ -42,7 +42,7 @@ extension MessageSession: Debugger {
         message.debugEventArgs.sockfd = Int32(clamping: breakpoint.socket)
         message.debugEventArgs.eventFlag = breakpoint.event.rawValue
         message.debugEventArgs.newSockfd = breakpoint.newSocket.map { Int32(clamping: $0) } ?? -1
-        message.debugEventArgs.isActive = breakpoint.event != .pendingConnection
+        message.debugEventArgs.isActive = breakpoint.isActive
         send(message)
     }
 

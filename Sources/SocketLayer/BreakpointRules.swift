@@ -121,6 +121,11 @@ extension SocketLayer {
         _ header: SegmentHeader, payload: UnsafeRawBufferPointer, for conversation: Conversation, on link: LinkID,
         at now: Instant
     ) {
+        guard !conversation.isAtListener else {
+            // There is no connection that could need it: what its sender repeats counts as lost.
+            breakpoints.statistics.overflowed += 1
+            return
+        }
         let isWatched = conversation.socket.monitor?.events.contains(.incomingSegment) ?? false
         guard isWatched || conversation.stop != nil || !conversation.arrived.isEmpty else {
             host.handle(header, payload: payload, tuple: conversation.tuple, on: link, at: now)
@@ -173,7 +178,7 @@ extension SocketLayer {
         }
     }
 
-    private func stop(_ stop: Stop, at now: Instant) {
+    func stop(_ stop: Stop, at now: Instant) {
         stop.conversation.stop = stop
         if let connection = stop.conversation.socket.connection { host.freeze(connection) }
         stop.monitor.queue.stops.append(stop)
@@ -203,6 +208,8 @@ extension SocketLayer {
         switch stop.cause {
         case .stateChange(let connection, let event):
             follow(event, of: connection, at: now)
+        case .incoming(let segment) where conversation.isAtListener:
+            deliverAtListener(segment, response, stop, at: now)
         case .incoming(let segment):
             deliver(segment, response, to: conversation, at: now)
         case .outgoing(let transmission, let link):

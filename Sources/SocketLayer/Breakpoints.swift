@@ -56,6 +56,8 @@ public struct Breakpoint: Hashable, Sendable {
     public let event: BreakpointEvents
     /// The number of the new socket, of a pending connection only.
     public let newSocket: Int?
+    /// False for a listening socket, which has no variables.
+    public let isActive: Bool
 }
 
 /// Who watches sockets at breakpoints. One debugger is asked about one breakpoint at a time.
@@ -89,6 +91,8 @@ final class Monitor {
     let socket: Socket
     let queue: DebuggerQueue
     let events: BreakpointEvents
+    /// What the debugger of a listening socket withholds.
+    var withheld = SegmentsAtListener()
 
     init(_ socket: Socket, _ queue: DebuggerQueue, _ events: BreakpointEvents) {
         self.socket = socket
@@ -133,7 +137,9 @@ final class Stop {
     var breakpoint: Breakpoint {
         var newSocket: Int?
         if case .pending = cause { newSocket = conversation.socket.number }
-        return Breakpoint(socket: monitor.socket.number, event: cause.event, newSocket: newSocket)
+        return Breakpoint(
+            socket: monitor.socket.number, event: cause.event, newSocket: newSocket,
+            isActive: monitor.socket.listener == nil)
     }
 }
 
@@ -185,6 +191,8 @@ struct HeldSegments {
 final class Conversation {
     let tuple: FourTuple
     let socket: Socket
+    /// A segment for a listening socket: there is no connection, and may never be one.
+    let isAtListener: Bool
     var stop: Stop?
     /// What arrived while it stood, oldest first.
     var arrived = HeldSegments()
@@ -196,9 +204,10 @@ final class Conversation {
     var owesResume = false
     var isQueued = false
 
-    init(_ tuple: FourTuple, _ socket: Socket) {
+    init(_ tuple: FourTuple, _ socket: Socket, isAtListener: Bool = false) {
         self.tuple = tuple
         self.socket = socket
+        self.isAtListener = isAtListener
     }
 }
 

@@ -344,7 +344,7 @@ extension SocketLayer: SegmentReceiver {
         totals.bytesReceived += UInt64(payload.count)
         if !breakpoints.conversations.isEmpty, let conversation = breakpoints.conversations[tuple] {
             arrive(header, payload: payload, for: conversation, on: link, at: now)
-        } else {
+        } else if breakpoints.queues.isEmpty || !stopsAtListener(header, payload: payload, tuple, on: link, at: now) {
             host.handle(header, payload: payload, tuple: tuple, on: link, at: now)
         }
         // Whoever watches sees each segment's consequences before the next segment; otherwise batches are cheaper.

@@ -42,7 +42,10 @@ final class DebugClient: @unchecked Sendable {
         guard let message = try connection.receive() else { return nil }
         try #require(message.code == .debugEvent)
         #expect(message.debugEventArgs.isInitialized)
-        #expect(message.debugEventArgs.isActive == (message.debugEventArgs.eventFlag != DebugEvent.pending))
+        // A listening socket is not active: it sees SYNs, and hears of pending connections.
+        if message.debugEventArgs.eventFlag != DebugEvent.incoming {
+            #expect(message.debugEventArgs.isActive == (message.debugEventArgs.eventFlag != DebugEvent.pending))
+        }
         #expect((message.debugEventArgs.newSockfd >= 0) == (message.debugEventArgs.eventFlag == DebugEvent.pending))
         return message.debugEventArgs
     }
@@ -104,6 +107,7 @@ final class Debugger: Sendable {
                 let seen = SeenEvent(
                     socket: event.sockfd, flag: event.eventFlag, newSocket: event.newSockfd,
                     state: try inquiries.state(event.sockfd), buffers: try inquiries.buffers(event.sockfd))
+                #expect(event.isActive == (seen.tcpState != .listen))
                 record.seen.withLock { $0.append(seen) }
                 try debug.answer(try handler(seen))
             }

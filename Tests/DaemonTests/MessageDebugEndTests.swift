@@ -69,6 +69,8 @@ struct MessageDebugEndTests {
                 $0.connectArgs.addr = (try? b.sockaddr(7)) ?? Data()
             }
             sockets.append(socket)
+            #expect(try debug.event()?.eventFlag == DebugEvent.incoming)
+            try debug.answer(DebugResponse.none)
             let event = try #require(try debug.event())
             numbers.append(event.newSockfd)
             if index == 2 { break }

@@ -76,7 +76,7 @@ struct MessageDebugTests {
         let clientSide = try Debugger(a, socket)
         try client.connect(socket, b.sockaddr(7))
         let accepted = try server.accept(listener).socket
-        try waitUntil { serverSide.events.count == 5 && clientSide.events.count == 5 }
+        try waitUntil { serverSide.events.count == 6 && clientSide.events.count == 5 }
         let mine = clientSide.events
         #expect(
             mine.map(\.description) == [
@@ -90,13 +90,14 @@ struct MessageDebugTests {
         let theirs = serverSide.events
         #expect(
             theirs.map(\.description) == [
-                "pending \(accepted)", "state synReceived", "out synReceived", "in synReceived", "state established",
+                "in listen", "pending \(accepted)", "state synReceived", "out synReceived", "in synReceived",
+                "state established",
             ])
-        #expect(theirs.map(\.socket) == [listener, accepted, accepted, accepted, accepted])
-        for event in theirs[1...] { #expect(event.una == 0 && event.next == 1 && event.receiveNext == 1) }
-        #expect(theirs[1].state.irs == mine[0].state.iss)
-        #expect(theirs[4].state.sndWnd > 0)
-        #expect(try server.state(accepted).sndUna == theirs[4].state.iss &+ 1)
+        #expect(theirs.map(\.socket) == [listener, listener, accepted, accepted, accepted, accepted])
+        for event in theirs[2...] { #expect(event.una == 0 && event.next == 1 && event.receiveNext == 1) }
+        #expect(theirs[2].state.irs == mine[0].state.iss)
+        #expect(theirs[5].state.sndWnd > 0)
+        #expect(try server.state(accepted).sndUna == theirs[5].state.iss &+ 1)
     }
 
     @Test("one segment with ACK, data and FIN shows its events in causal order, each with the state at that instant")
@@ -108,6 +109,9 @@ struct MessageDebugTests {
         let debug = try DebugClient(b, listener)
         let peer = try RawPeer(net + ".9", port: 4000, to: b, port: 7)
         try peer.send(.syn)
+        let arriving = try #require(try debug.event())
+        #expect(arriving.sockfd == listener && arriving.eventFlag == DebugEvent.incoming && !arriving.isActive)
+        try debug.answer(DebugResponse.none)
         let pending = try #require(try debug.event())
         #expect(pending.sockfd == listener && pending.eventFlag == DebugEvent.pending)
         let new = pending.newSockfd
@@ -254,7 +258,7 @@ struct MessageDebugTests {
         let client = try MessageClient(a)
         let server = try MessageClient(b)
         let listener = try server.listener(b, port: 7)
-        let debug = try DebugClient(b, listener)
+        let debug = try DebugClient(b, listener, DebugEvent.pending)
         for _ in 0..<2 {
             let socket = try client.socket()
             try client.send(.connect) {
@@ -276,7 +280,7 @@ struct MessageDebugTests {
         let b = try daemon(2)
         let server = try MessageClient(b)
         let listener = try server.listener(b, port: 7)
-        let debug = try DebugClient(b, listener)
+        let debug = try DebugClient(b, listener, DebugEvent.pending)
         let peers = try (0..<3).map { try RawPeer("\(net).\(9 + $0)", port: 4000, to: b, port: 7) }
         for peer in peers { try peer.send(.syn) }
         #expect(try debug.event()?.eventFlag == DebugEvent.pending)
@@ -294,7 +298,7 @@ struct MessageDebugTests {
         let b = try daemon(2)
         let server = try MessageClient(b)
         let listener = try server.listener(b, port: 7)
-        let debug = try DebugClient(b, listener)
+        let debug = try DebugClient(b, listener, DebugEvent.pending)
         let peer = try RawPeer(net + ".9", port: 4000, to: b, port: 7)
         try peer.send(.syn)
         let new = try #require(try debug.event()).newSockfd
@@ -318,9 +322,91 @@ struct MessageDebugTests {
         try waitUntil { try callError { _ = try server.state(listener + 1) } == EBADF }
         #expect(
             debugger.events.map(\.description) == [
-                "pending \(listener + 1)", "state synReceived", "out synReceived", "in synReceived", "state closed",
+                "in listen", "pending \(listener + 1)", "state synReceived", "out synReceived", "in synReceived",
+                "state closed",
             ])
         #expect(try server.socket() == listener + 1)
+    }
+
+    // MARK: Segments for a listener
+
+    @Test("a SYN that is dropped at a listening socket comes again", arguments: [1, 2])
+    func dropAtListener(_ count: Int) throws {
+        let a = try daemon(1) { $0.host.connection.initialRTO = .milliseconds(200) }
+        let b = try daemon(2)
+        let client = try MessageClient(a)
+        let server = try MessageClient(b)
+        let listener = try server.listener(b, port: 7)
+        let debug = try Debugger(b, listener, DebugEvent.incoming) { [drops = Countdown(count)] _ in
+            drops.next() ? DebugResponse.drop : DebugResponse.none
+        }
+        let socket = try client.socket()
+        try client.connect(socket, b.sockaddr(7))
+        _ = try server.accept(listener)
+        #expect(debug.events.map(\.description) == Array(repeating: "in listen", count: count + 1))
+    }
+
+    @Test("segments withheld at a listening socket come when they are drawn; a duplicate is handled twice")
+    func withholdAtListener() throws {
+        let b = try daemon(2)
+        let server = try MessageClient(b)
+        let listener = try server.listener(b, port: 7)
+        let debug = try DebugClient(b, listener, DebugEvent.incoming)
+        let peers = try (0..<3).map { try RawPeer("\(net).\(9 + $0)", port: 4000, to: b, port: 7) }
+        let responses = [DebugResponse.withhold, DebugResponse.duplicate, DebugResponse.drawWithheld]
+        for (peer, response) in zip(peers, responses) {
+            try peer.send(.syn)
+            let event = try #require(try debug.event())
+            #expect(event.sockfd == listener && event.eventFlag == DebugEvent.incoming && !event.isActive)
+            try debug.answer(response)
+        }
+        // The third was delivered, and with it the first was drawn. The copy of the second is still kept.
+        for peer in peers { #expect(try peer.receive().header.controlBits == [.syn, .ack]) }
+        let last = try RawPeer(net + ".20", port: 4000, to: b, port: 7)
+        try last.send(.syn)
+        _ = try #require(try debug.event())
+        try debug.answer(DebugResponse.drawWithheld)
+        #expect(try last.receive().header.controlBits == [.syn, .ack])
+        // The copy is the SYN again: the SYN-ACK is repeated.
+        #expect(try peers[1].receive().header.controlBits == [.syn, .ack])
+    }
+
+    @Test("a listening socket closed while a segment stands at it answers the segment as nobody")
+    func closedAtListener() throws {
+        let b = try daemon(2)
+        let server = try MessageClient(b)
+        let listener = try server.listener(b, port: 7)
+        let debug = try DebugClient(b, listener, DebugEvent.incoming)
+        let peer = try RawPeer(net + ".9", port: 4000, to: b, port: 7)
+        try peer.send(.syn)
+        _ = try #require(try debug.event())
+        try server.close(listener)
+        try debug.answer(DebugResponse.none)
+        #expect(try debug.event() == nil)
+        #expect(try peer.receive().header.controlBits.contains(.rst))
+    }
+
+    @Test("what a sender repeats while its SYN stands at a listening socket is lost and counted")
+    func repeatedAtListener() throws {
+        let b = try daemon(2)
+        let server = try MessageClient(b)
+        let listener = try server.listener(b, port: 7)
+        let debug = try DebugClient(b, listener, DebugEvent.incoming)
+        let peer = try RawPeer(net + ".9", port: 4000, to: b, port: 7)
+        try peer.send(.syn)
+        _ = try #require(try debug.event())
+        try peer.send(.syn, [], at: SequenceNumber(1000))
+        // Another one's SYN comes after it, or the answer could be first.
+        let other = try RawPeer(net + ".10", port: 4000, to: b, port: 7)
+        try other.send(.syn)
+        try debug.answer(DebugResponse.none)
+        #expect(try peer.receive().header.controlBits == [.syn, .ack])
+        _ = try #require(try debug.event())
+        try debug.answer(DebugResponse.stop)
+        #expect(try other.receive().header.controlBits == [.syn, .ack])
+        // No second SYN-ACK: what comes next is the answer to this.
+        try peer.send(.ack, [], at: SequenceNumber(500_000))
+        #expect(try peer.receive().header.controlBits == .ack)
     }
 
     // MARK: Responses
@@ -328,10 +414,10 @@ struct MessageDebugTests {
     @Test("a dropped segment is lost and comes again", arguments: [DebugEvent.incoming, DebugEvent.outgoing])
     func drop(_ event: Int32) throws {
         let pair = try ConnectedMessages { $0.host.connection.noDelay = true }
-        let dropped = Once()
+        let drops = Countdown(1)
         let (watched, number) = event == DebugEvent.incoming ? (pair.b, pair.serverSocket) : (pair.a, pair.clientSocket)
         let debugger = try Debugger(watched, number, event) { _ in
-            dropped.first() ? DebugResponse.drop : DebugResponse.none
+            drops.next() ? DebugResponse.drop : DebugResponse.none
         }
         try pair.client.send(pair.clientSocket, [1, 2, 3])
         #expect(try pair.server.receive(pair.serverSocket) == [1, 2, 3])
@@ -422,15 +508,16 @@ struct MessageDebugTests {
     }
 }
 
-/// True once.
-final class Once: Sendable {
-    private let done = Mutex(false)
+/// True as often as it was told.
+final class Countdown: Sendable {
+    private let left: Mutex<Int>
 
-    func first() -> Bool {
-        done.withLock { done in
-            let isFirst = !done
-            done = true
-            return isFirst
+    init(_ count: Int) { left = Mutex(count) }
+
+    func next() -> Bool {
+        left.withLock { left in
+            left -= 1
+            return left >= 0
         }
     }
 }

@@ -102,6 +102,12 @@ extension Host {
         !listener.acceptQueueIsFull && !listener.synQueueIsFull && table.count < configuration.maximumConnections
     }
 
+    /// The owner of the listener that a segment with these ends would reach: nil if a connection has them, or the listener
+    /// has no owner, or nobody listens.
+    public func listenerOwner(for tuple: FourTuple) -> AnyObject? {
+        table[tuple] == nil ? listener(for: tuple)?.userData : nil
+    }
+
     /// Who listens for the connection with these ends.
     func listener(for tuple: FourTuple) -> Listener? {
         listeners.listener(for: tuple.local) {

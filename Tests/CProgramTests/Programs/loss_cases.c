@@ -63,6 +63,8 @@ static void lose_in_set_up(enum side side, enum chitcpd_debug_event event, tcp_s
 
 static void syn(void) { lose_in_set_up(CLIENT, DBG_EVT_OUTGOING_PACKET, SYN_SENT, 1); }
 static void two_syns(void) { lose_in_set_up(CLIENT, DBG_EVT_OUTGOING_PACKET, SYN_SENT, 2); }
+static void syn_at_listener(void) { lose_in_set_up(SERVER, DBG_EVT_INCOMING_PACKET, LISTEN, 1); }
+static void two_syns_at_listener(void) { lose_in_set_up(SERVER, DBG_EVT_INCOMING_PACKET, LISTEN, 2); }
 static void syn_ack(void) { lose_in_set_up(CLIENT, DBG_EVT_INCOMING_PACKET, SYN_SENT, 1); }
 static void syn_ack_leaving(void) { lose_in_set_up(SERVER, DBG_EVT_OUTGOING_PACKET, SYN_RCVD, 1); }
 
@@ -155,6 +157,8 @@ SHARES(FUNCTIONS)
 const struct acceptance_case loss_cases[] = {
     { "loss: the SYN", "", syn },
     { "loss: the SYN twice", "", two_syns },
+    { "loss: the SYN at the listener", "", syn_at_listener },
+    { "loss: the SYN twice at the listener", "", two_syns_at_listener },
     { "loss: the SYN-ACK", "", syn_ack },
     { "loss: the SYN-ACK on leaving", "", syn_ack_leaving },
     { "loss: the ACK of the SYN-ACK", "", ack },
