@@ -27,6 +27,10 @@ extension HostileInput {
                 Launch(arguments: ["-vvvv"], prelude: "mkfifo $4.fifo; exec 3<>$4.fifo 2>$4.fifo 3>&-; rm $4.fifo")
             ),
             (
+                "log and capture on a file system of 64 KiB that fills up (where one can be mounted)",
+                Launch(arguments: ["-vvvv"], prelude: smallFileSystem)
+            ),
+            (
                 "a capture past the size limit of files",
                 Launch(arguments: ["--checksum"], prelude: "ulimit -f 64; set -- \"$@\" --capture $4.pcap")
             ),
@@ -39,8 +43,20 @@ extension HostileInput {
                 for _ in 0..<10 { try checkedTransfer(siege.victim.path, to: siege.neighbourAddress) }
                 try siege.waitForBlocks(20)
                 siege.removeFiles("victim.pcap", "victim.log", "victim.fifo")
+                rmdir(siege.folder.path + "/victim.small")
             }
         }
+
+    /// Goes on in a mount namespace of its own, which ends with the daemon, with log and capture on a small tmpfs. Where that
+    /// is not allowed, they are on a device that is always full.
+    private static let smallFileSystem = """
+        mkdir $4.small
+        mount_it='mount -t tmpfs -o size=64k none $4.small'
+        if unshare -m sh -c "$mount_it" sh "$@" 2>/dev/null; then
+            exec unshare -m sh -c "$mount_it"'; exec "$0" "$@" --log $4.small/log --capture $4.small/pcap' "$0" "$@"
+        fi
+        set -- "$@" --log /dev/full --capture /dev/full
+        """
 
     private static let vanishing: [HostileInput] = [
         HostileInput(
