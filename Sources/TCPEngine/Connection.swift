@@ -108,6 +108,8 @@ public final class Connection: TurnTaking {
     /// The link's number, so that a segment that came in over it need not touch the link.
     @exclusivity(unchecked) private(set) var linkID: LinkID?
     @exclusivity(unchecked) var isQueuedForLink = false
+    /// A segment has led it away from the link that it was given.
+    @exclusivity(unchecked) var hasMoved = false
     @exclusivity(unchecked) var isQueuedForEvents = false
     @exclusivity(unchecked) var scheduledDeadline: Int64 = .max
     @exclusivity(unchecked) var isDetached = false

@@ -6,19 +6,27 @@ import TCPSegments
 /// What the attacker knows of the transfer under way.
 struct Target {
     let link: RawLink
-    private let status: SocketStatus
+    private var status: SocketStatus
     private let remotePort: UInt16
 
     /// The victim's end of the transfer, and a real connection from the neighbour's address.
     init(_ siege: Siege) throws {
+        status = try Self.status(siege)
+        guard let remote = status.remote else { throw Failure("no transfer to attack") }
+        remotePort = remote.port
+        link = try siege.link(from: siege.neighbourAddress)
+    }
+
+    /// Learns the numbers anew.
+    mutating func look(_ siege: Siege) throws { status = try Self.status(siege) }
+
+    private static func status(_ siege: Siege) throws -> SocketStatus {
         guard
             let status = try DaemonControl.sockets(of: siege.victim.path).first(where: {
                 $0.stateName == "ESTABLISHED" && $0.local?.port == EchoServer.port
-            }), let remote = status.remote
+            })
         else { throw Failure("no transfer to attack") }
-        self.status = status
-        remotePort = remote.port
-        link = try siege.link(from: siege.neighbourAddress)
+        return status
     }
 
     var next: SequenceNumber { SequenceNumber(status.record.rcv_nxt) }
@@ -82,6 +90,17 @@ extension HostileInput {
                 let target = try Target(siege)
                 for i in 1...UInt32(10_000) {
                     target.forge(.ack, seq: i &* 400_009, ack: i &* 0x1234_5677 | 0x4000_0000, [0xEE])
+                }
+                try target.link.settle()
+                try siege.leaveOpen(target.link)
+                try siege.waitForBlocks(5)
+            },
+            HostileInput(.numbers, "injected: ACKs with the numbers of that moment, over a link of the attacker's") {
+                siege in
+                var target = try Target(siege)
+                for _ in 0..<300 {
+                    target.forge(.ack, seq: 0, ack: 0)
+                    try target.look(siege)
                 }
                 try target.link.settle()
                 try siege.leaveOpen(target.link)

@@ -52,6 +52,40 @@ import Testing
         #expect(one.ending == .failed(.timedOut))
     }
 
+    @Test("a connection that a segment led to another link asks for a link anew when nobody answers there")
+    func ledAstray() throws {
+        let one = OneHost()
+        try one.establish()
+        let properties = LinkProperties(
+            maximumSegmentSize: 1460, maximumSegmentLifetime: .seconds(1), computesChecksum: false)
+        one.host.openLink(LinkID(2), properties, for: one.tuple.addresses)
+        // Somebody who knows the numbers, on a link of his own.
+        let forged = SegmentHeader(
+            sourcePort: one.tuple.remote.port, destinationPort: one.tuple.local.port, sequenceNumber: one.irs + 1,
+            acknowledgmentNumber: one.iss + 1, controlBits: .ack, window: WindowField(500))
+        one.host.handle(
+            forged, payload: UnsafeRawBufferPointer(start: nil, count: 0), tuple: one.tuple, on: LinkID(2), at: one.now)
+        try one.send(100)
+        func links() -> [LinkID] {
+            var links: [LinkID] = []
+            while let output = one.host.poll(at: one.now) {
+                if case .transmit(_, _, let link) = output { links.append(link) }
+                if case .linkWanted = output { one.addLink() }
+            }
+            return links
+        }
+        #expect(links() == [LinkID(2)])
+        for _ in 0..<2 {
+            // A tail loss probe goes the same way; the retransmission does not.
+            one.now = try #require(one.host.nextTimeout)
+            one.host.handleTimeout(at: one.now)
+            if links() == [LinkID(1)] { break }
+        }
+        #expect(one.connection?.info.consecutiveTimeouts == 1)
+        one.inject(.ack, seq: 1, ack: 101)
+        #expect(one.connection?.sendQueued == 0)
+    }
+
     @Test(
         "a packet that was too big is sent again in smaller ones, not below 552 bytes",
         arguments: [(1000, 960), (100, 512), (0, 1452)])

@@ -247,7 +247,9 @@ extension Host {
             case .connection(let connection):
                 if connection.scheduledDeadline == at { connection.scheduledDeadline = .max }
                 guard !connection.isDetached, !connection.isFrozen else { continue }
+                let timeouts = connection.timeoutCount
                 connection.handleTimeout(at: now)
+                if connection.hasMoved, connection.timeoutCount > timeouts { leaveLink(connection) }
                 touch(connection, at: now)
             case .halfOpen(let halfOpen):
                 synAckTimedOut(halfOpen, at: now)
@@ -260,6 +262,17 @@ extension Host {
                 }
             }
         }
+    }
+
+    /// Nobody answers on the link to which a segment has led the connection: perhaps the segment was not the peer's, whose
+    /// numbers somebody knew. It asks anew which link leads to the peer.
+    private func leaveLink(_ connection: Connection) {
+        connection.hasMoved = false
+        if connection.isQueuedForLink, let link = connection.link {
+            link.ready.remove(connection)
+            connection.isQueuedForLink = false
+        }
+        connection.link = nil
     }
 
     /// Sentences about what does not hold of the connections, and the liveness rule; empty if all is well.

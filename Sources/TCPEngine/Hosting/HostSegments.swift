@@ -43,6 +43,7 @@ extension Host {
     }
 
     private func move(_ connection: Connection, to link: HostLink) {
+        if let old = connection.link, old !== link { connection.hasMoved = true }
         if connection.isQueuedForLink, connection.link == nil {
             waitingForLink[connection.tuple.addresses]?.removeAll { $0 === connection }
             if waitingForLink[connection.tuple.addresses]?.isEmpty ?? false {
