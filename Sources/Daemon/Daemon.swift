@@ -112,6 +112,7 @@ public final class Daemon {
         if let path = configuration.capturePath { links.tap.capture = try CaptureWriter(path: path) }
         if configuration.verbosity.rawValue >= Verbosity.minimal.rawValue { watchSegments() }
         if configuration.usesFrames { try links.listen() }
+        layer.unknownOptionObserver = { [unowned self] in countUnknown($0) }
         try serveClients()
         try loop.register(signal, SignalHandler(descriptor: signal, daemon: self))
     }
@@ -257,7 +258,7 @@ public final class Daemon {
         )
     }
 
-    func countUnknown(_ option: OptionName) {
+    private func countUnknown(_ option: OptionName) {
         unknownOptions += 1
         lastUnknownOption = option
         log.debug("an unknown option: level \(option.level), number \(option.name)")

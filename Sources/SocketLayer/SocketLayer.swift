@@ -31,6 +31,8 @@ public final class SocketLayer {
     public weak var links: (any LinkProvider)?
     /// Hears of changes of state, for the log, if set; from then on connections report them.
     public var stateObserver: ((Socket?, _ from: State, _ to: State) -> Void)?
+    /// Hears of options that were set or asked for and are not known here.
+    public var unknownOptionObserver: ((OptionName) -> Void)?
     var breakpoints = Breakpoints()
     private var isRunning = false
     /// What has been done since the beginning.

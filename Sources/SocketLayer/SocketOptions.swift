@@ -1,9 +1,6 @@
-// getsockopt and setsockopt: what the daemon answers, and what it only keeps. Options of the descriptor itself (SO_RCVTIMEO,
+// getsockopt and setsockopt: what is answered, and what is only kept. Options of the descriptor itself (SO_RCVTIMEO,
 // SO_SNDTIMEO, SO_RCVLOWAT) never come here. Documentation/Sockets.md has the table.
-import CLinux
-import ControlRecords
 import Glibc
-import SocketLayer
 import TCPEngine
 import TCPSegments
 
@@ -46,24 +43,19 @@ private struct GivenValue {
     }
 }
 
-extension ControlSession {
-    private var layer: SocketLayer { daemon.layer }
-
-    func setOption(
-        _ socket: Socket, of owner: DescriptorSocket, _ request: chitcp_request, at now: Instant
-    ) throws(SocketError) -> Int32 {
-        let option = OptionName(request.argument.0, request.argument.1)
-        let value = GivenValue(
-            bytes: withUnsafeBytes(of: request.data) { Array($0.prefix(Int(request.data_length))) })
+extension SocketLayer {
+    /// setsockopt(2) with the bytes of the value.
+    public func setOption(
+        _ socket: Socket, _ option: OptionName, _ bytes: [UInt8], at now: Instant
+    ) throws(SocketError) {
+        let value = GivenValue(bytes: bytes)
         switch option.level {
         case SOL_SOCKET: try setSocketOption(socket, option, value, at: now)
         case Int32(IPPROTO_TCP): try setTCPOption(socket, option, value, at: now)
         case Int32(IPPROTO_IPV6): try setIPv6Option(socket, option, value, at: now)
         default: try record(socket, option, value, at: now)
         }
-        layer.note(socket, option, value.bytes)
-        // The buffers of the descriptor follow those of the connection.
-        return owner.fitBuffers(to: socket)
+        note(socket, option, bytes)
     }
 
     private func setSocketOption(
@@ -73,20 +65,20 @@ extension ControlSession {
         case SO_REUSEADDR: socket.reuseAddress = try value.int() != 0
         case SO_REUSEPORT:
             let on = try value.int() != 0
-            layer.change(socket, at: now) { $0.reusePort = on }
+            change(socket, at: now) { $0.reusePort = on }
         case SO_LINGER:
             let seconds = try value.int(at: 4)
             socket.linger = try value.int() != 0 ? max(0, seconds) : nil
         case SO_KEEPALIVE:
             let on = try value.int() != 0
-            layer.change(socket, at: now) { $0.keepAlive = on }
+            change(socket, at: now) { $0.keepAlive = on }
         case SO_SNDBUF, SO_SNDBUFFORCE:
             // Linux: a negative size is taken for a large one; the least is 2,304.
             let size = bufferSize(try value.int())
-            layer.change(socket, at: now) { $0.sendBuffer = size }
+            change(socket, at: now) { $0.sendBuffer = size }
         case SO_RCVBUF, SO_RCVBUFFORCE:
             let size = bufferSize(try value.int())
-            layer.change(socket, at: now) { $0.receiveBuffer = size }
+            change(socket, at: now) { $0.receiveBuffer = size }
         case SO_ERROR, SO_TYPE, SO_ACCEPTCONN, SO_DOMAIN, SO_PROTOCOL: throw .unknownOption
         default: try record(socket, option, value, at: now)
         }
@@ -101,28 +93,28 @@ extension ControlSession {
         _ socket: Socket, _ option: OptionName, _ value: GivenValue, at now: Instant
     ) throws(SocketError) {
         switch option.name {
-        case TCP_NODELAY: layer.setNoDelay(socket, try value.int() != 0, at: now)
+        case TCP_NODELAY: setNoDelay(socket, try value.int() != 0, at: now)
         case TCP_KEEPIDLE:
             let seconds = try value.int(in: 1...32_767)
-            layer.change(socket, at: now) { $0.keepAliveIdle = .seconds(Int64(seconds)) }
+            change(socket, at: now) { $0.keepAliveIdle = .seconds(Int64(seconds)) }
         case TCP_KEEPINTVL:
             let seconds = try value.int(in: 1...32_767)
-            layer.change(socket, at: now) { $0.keepAliveInterval = .seconds(Int64(seconds)) }
+            change(socket, at: now) { $0.keepAliveInterval = .seconds(Int64(seconds)) }
         case TCP_KEEPCNT:
             let count = try value.int(in: 1...127)
-            layer.change(socket, at: now) { $0.keepAliveProbes = Int(count) }
+            change(socket, at: now) { $0.keepAliveProbes = Int(count) }
         case TCP_USER_TIMEOUT:
             let milliseconds = try value.int(in: 0...Int32.max)
-            layer.change(socket, at: now) { $0.userTimeout = .milliseconds(Int64(milliseconds)) }
+            change(socket, at: now) { $0.userTimeout = .milliseconds(Int64(milliseconds)) }
         case TCP_SYNCNT:
             let count = try value.int(in: 1...127)
-            layer.change(socket, at: now) { $0.synRetries = Int(count) }
+            change(socket, at: now) { $0.synRetries = Int(count) }
         case TCP_LINGER2:
             let seconds = min(try value.int(), 120)
-            layer.change(socket, at: now) { $0.finWait2Timeout = seconds < 0 ? .seconds(-1) : .seconds(Int64(seconds)) }
+            change(socket, at: now) { $0.finWait2Timeout = seconds < 0 ? .seconds(-1) : .seconds(Int64(seconds)) }
         case TCP_NOTSENT_LOWAT:
             let bytes = UInt32(bitPattern: try value.int())
-            layer.change(socket, at: now) { $0.unsentLimit = bytes == 0 || bytes == .max ? nil : Int(bytes) }
+            change(socket, at: now) { $0.unsentLimit = bytes == 0 || bytes == .max ? nil : Int(bytes) }
         case TCP_MAXSEG:
             _ = try value.int(in: 88...32_767)
             try record(socket, option, value, at: now)
@@ -130,7 +122,7 @@ extension ControlSession {
             // Linux: an unknown name is ENOENT.
             let name = String(decoding: value.bytes.prefix { $0 != 0 }, as: UTF8.self)
             guard let algorithm = CongestionControlAlgorithm(rawValue: name) else { throw .unknownCongestionControl }
-            layer.change(socket, at: now) { $0.congestionControl = algorithm }
+            change(socket, at: now) { $0.congestionControl = algorithm }
         case TCP_INFO: throw .unknownOption
         default: try record(socket, option, value, at: now)
         }
@@ -147,27 +139,26 @@ extension ControlSession {
         // Linux: too late once an address is bound.
         guard case .idle = socket.kind, socket.bound == nil else { throw .invalidArgument }
         let on = try value.int() != 0
-        layer.change(socket, at: now) { $0.isIPv6Only = on }
+        change(socket, at: now) { $0.isIPv6Only = on }
     }
 
     private func record(
         _ socket: Socket, _ option: OptionName, _ value: GivenValue, at now: Instant
     ) throws(SocketError) {
         guard recordedOptions[option] != nil else {
-            daemon.countUnknown(option)
+            unknownOptionObserver?(option)
             throw .unknownOption
         }
         // Linux takes a single byte for the options of IP.
         let isByte = value.bytes.count < 4 && option.level == Int32(IPPROTO_IP)
         let number = isByte ? Int32(value.bytes.first ?? 0) : try value.int()
-        layer.change(socket, at: now) { $0.recorded[option] = number }
+        change(socket, at: now) { $0.recorded[option] = number }
     }
 
     // MARK: Asking
 
-    /// The bytes of an option's value.
-    func option(_ socket: Socket, _ request: chitcp_request) throws(SocketError) -> [UInt8] {
-        let option = OptionName(request.argument.0, request.argument.1)
+    /// getsockopt(2): the bytes of an option's value.
+    public func option(_ socket: Socket, _ option: OptionName) throws(SocketError) -> [UInt8] {
         switch option.level {
         case SOL_SOCKET:
             if let value = socketOption(socket, option.name) { return value }
@@ -179,14 +170,14 @@ extension ControlSession {
         default: break
         }
         guard let initial = recordedOptions[option] else {
-            daemon.countUnknown(option)
+            unknownOptionObserver?(option)
             throw .unknownOption
         }
         return bytes(socket.settings.recorded[option] ?? initial)
     }
 
     private func socketOption(_ socket: Socket, _ name: Int32) -> [UInt8]? {
-        let defaults = daemon.configuration.host.connection
+        let defaults = host.configuration.connection
         let settings = socket.settings
         switch name {
         case SO_REUSEADDR: return bytes(socket.reuseAddress)
@@ -210,7 +201,7 @@ extension ControlSession {
     }
 
     private func tcpOption(_ socket: Socket, _ name: Int32) -> [UInt8]? {
-        let defaults = daemon.configuration.host.connection
+        let defaults = host.configuration.connection
         let settings = socket.settings
         func seconds(_ time: TimeInterval) -> [UInt8] { bytes(Int32(clamping: time.nanoseconds / 1_000_000_000)) }
         switch name {
@@ -238,24 +229,4 @@ extension ControlSession {
 
     private func bytes(_ value: Int32) -> [UInt8] { withUnsafeBytes(of: value) { Array($0) } }
     private func bytes(_ value: Bool) -> [UInt8] { bytes(value ? 1 : 0) }
-
-    /// What was set on a socket that is still idle: each a `chitcp_option` and its value.
-    func history(of socket: Socket) -> [UInt8] {
-        var all: [UInt8] = []
-        for (name, value) in socket.settings.history {
-            let head = chitcp_option(level: name.level, name: name.name, length: UInt32(value.count))
-            let entry = withUnsafeBytes(of: head) { Array($0) } + value
-            if all.count + entry.count <= Int(CHITCP_DATA_MAX) { all += entry }
-        }
-        return all
-    }
-}
-
-extension chitcp_response {
-    /// Puts bytes into the data field; what does not fit is left out.
-    mutating func setBytes(_ bytes: [UInt8]) {
-        let count = min(bytes.count, Int(CHITCP_DATA_MAX))
-        withUnsafeMutableBytes(of: &data) { $0.copyBytes(from: bytes.prefix(count)) }
-        data_length = UInt32(count)
-    }
 }

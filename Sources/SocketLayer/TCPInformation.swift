@@ -1,6 +1,5 @@
 // TCP_INFO: what a connection tells of itself, in the layout of Linux's struct tcp_info.
 import Glibc
-import SocketLayer
 import TCPEngine
 import TCPSegments
 
