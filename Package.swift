@@ -45,12 +45,15 @@ let package = Package(
             name: "TCPSimulationTests", dependencies: ["TCPSimulation", "TCPEngine", "Impairments", "TCPSegments"],
             exclude: ["GoodputSmall.txt"],
             swiftSettings: strict),
+        .testTarget(
+            name: "ImpairmentsTests", dependencies: ["Impairments", "TCPSegments"], swiftSettings: strict),
         .target(name: "Impairments", dependencies: ["TCPSegments"], swiftSettings: strict),
         .target(
             name: "NetworkLayer",
             dependencies: [
                 "TCPSegments", "Impairments", "CLinux",
                 .product(name: "DequeModule", package: "swift-collections"),
+                .product(name: "HeapModule", package: "swift-collections"),
             ],
             swiftSettings: strict),
         .target(
@@ -79,7 +82,8 @@ let package = Package(
             name: "DaemonTests",
             // Commands, samples and the library for unmodified programs are run by the tests.
             dependencies: [
-                "CLinux", "Chisocket", "ControlRecords", "Daemon", "DaemonProtocol", "NetworkLayer", "TCPEngine",
+                "CLinux", "Chisocket", "ControlRecords", "Daemon", "DaemonProtocol", "Impairments", "NetworkLayer",
+                "TCPEngine",
                 "TCPSegments", "chitcp", "chitcpd", "echo-client", "echo-server", "file-sender",
             ],
             exclude: ["Programs"], swiftSettings: strict),
@@ -90,7 +94,8 @@ let package = Package(
         .testTarget(
             name: "TCPEngineTests", dependencies: ["TCPEngine", "TCPSegments", "CLinux"], swiftSettings: strict),
         .testTarget(
-            name: "NetworkLayerTests", dependencies: ["NetworkLayer", "TCPSegments"], swiftSettings: strict),
+            name: "NetworkLayerTests", dependencies: ["Impairments", "NetworkLayer", "TCPSegments"],
+            swiftSettings: strict),
         .target(
             name: "ChitcpCommand",
             dependencies: [
@@ -112,7 +117,10 @@ let package = Package(
             swiftSettings: strict),
         .target(name: "CTestSupport", path: "Tests/CTestSupport"),
         .testTarget(
-            name: "TunTests", dependencies: ["CTestSupport", "Chisocket", "Daemon", "NetworkLayer", "TCPSegments"],
+            name: "TunTests",
+            dependencies: [
+                "CTestSupport", "Chisocket", "ControlRecords", "Daemon", "Impairments", "NetworkLayer", "TCPSegments",
+            ],
             swiftSettings: strict),
         .executableTarget(
             name: "echo-server", dependencies: ["Chisocket"], path: "Samples/Swift/echo-server", swiftSettings: strict),

@@ -159,8 +159,13 @@ int clinux_tun_open(const char *name, int *offload)
         errno = error;
         return -1;
     }
-    *offload = ioctl(fd, TUNSETOFFLOAD, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN) == 0;
+    *offload = clinux_tun_offload(fd, 1) == 0;
     return fd;
+}
+
+int clinux_tun_offload(int fd, int on)
+{
+    return ioctl(fd, TUNSETOFFLOAD, on ? TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN : 0);
 }
 
 int clinux_interface_up(const char *name, int mtu)

@@ -22,6 +22,9 @@ struct ClientCredentials {
         mayUse = admission.admits(descriptor, uid: uid, gid: gid)
     }
 
+    /// Whether this user may change the network under everybody.
+    var mayImpair: Bool { uid == 0 || uid == geteuid() }
+
     /// Whether this user may look at a socket, debug it, or call it by its number.
     func mayReach(_ socket: Socket) -> Bool { uid == 0 || uid == geteuid() || uid == socket.ownerUID }
 }

@@ -11,7 +11,7 @@ import TCPSegments
 final class ControlSession: ClientSession {
     unowned let daemon: Daemon
     private let descriptor: Int32
-    private let credentials: ClientCredentials
+    let credentials: ClientCredentials
     private(set) var isClosed = false
 
     init?(_ descriptor: Int32, daemon: Daemon) {
@@ -63,7 +63,7 @@ final class ControlSession: ClientSession {
         if n < 0, errno != EINTR { close(at: EventLoop.now()) }
     }
 
-    private func fail(_ request: chitcp_request, _ error: Int32) {
+    func fail(_ request: chitcp_request, _ error: Int32) {
         respond(to: request) {
             $0.result = -1
             $0.error = error
@@ -85,6 +85,9 @@ final class ControlSession: ClientSession {
         case CHITCP_OP_SOCKET.rawValue: makeSocket(request)
         case CHITCP_OP_LIST.rawValue: list(request)
         case CHITCP_OP_TOTALS.rawValue: respond(to: request) { $0.setData(totals) }
+        case CHITCP_OP_IMPAIR.rawValue: impair(request)
+        case CHITCP_OP_IMPAIR_CLEAR.rawValue: clearImpairments(request, at: now)
+        case CHITCP_OP_IMPAIR_LIST.rawValue: listImpairment(request)
         case CHITCP_OP_BIND.rawValue, CHITCP_OP_LISTEN.rawValue, CHITCP_OP_CONNECT.rawValue,
             CHITCP_OP_SHUTDOWN.rawValue, CHITCP_OP_NAMES.rawValue, CHITCP_OP_SET_OPTION.rawValue,
             CHITCP_OP_GET_OPTION.rawValue, CHITCP_OP_ABORT.rawValue, CHITCP_OP_OPTIONS.rawValue,

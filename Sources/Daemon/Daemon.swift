@@ -21,6 +21,8 @@ public struct DaemonConfiguration: Sendable {
     public var usesFrames = true
     /// The TUN device to use beside or instead of frames; nil: none.
     public var tun: TunConfiguration?
+    /// What happens to segments on all links, to begin with.
+    public var impairments: [ImpairmentRule] = []
     /// How the TCP is set up.
     public var host = HostConfiguration()
     /// Sockets at once.
@@ -43,6 +45,8 @@ public final class Daemon {
     let loop: EventLoop
     let layer: SocketLayer
     let links: FrameLinks
+    /// What happens to segments on all links.
+    let impairments = ImpairmentFilter()
     private let tun: TunLink?
     private let router: LinkRouter
     let log: Logger
@@ -101,9 +105,12 @@ public final class Daemon {
         layer = SocketLayer(host: host, maximumSockets: configuration.maximumSockets)
         let log = self.log
         let say: (String) -> Void = { log.warning("\($0)") }
-        links = FrameLinks(configuration: configuration.links, registry: loop, receiver: layer, log: say)
+        for rule in configuration.impairments { _ = impairments.set(rule) }
+        links = FrameLinks(
+            configuration: configuration.links, registry: loop, receiver: layer, filter: impairments, log: say)
         if let settings = configuration.tun {
-            tun = try TunLink(configuration: settings, registry: loop, receiver: layer, tap: links.tap, log: say)
+            tun = try TunLink(
+                configuration: settings, registry: loop, receiver: layer, tap: links.tap, filter: impairments, log: say)
         } else {
             tun = nil
         }
@@ -171,6 +178,7 @@ public final class Daemon {
     public func run() {
         while !stopping {
             var deadline = layer.host.nextTimeout
+            if let other = impairments.nextTimeout { deadline = min(deadline ?? other, other) }
             if let other = links.nextTimeout { deadline = min(deadline ?? other, other) }
             if let other = resumeAt { deadline = min(deadline ?? other, other) }
             loop.turn(until: deadline)
@@ -182,6 +190,7 @@ public final class Daemon {
     /// What follows every batch of inputs: timers, outputs, and one write to each link.
     private func settle(at now: Instant) {
         if let moment = resumeAt, moment <= now { resumeAccepting() }
+        impairments.handleTimeout(at: now)
         links.handleTimeout(at: now)
         layer.host.handleTimeout(at: now)
         layer.run(at: now)

@@ -66,13 +66,26 @@ public struct DaemonCommand: ParsableCommand {
     var maxSockets: Int?
     @Option(name: .long, help: "Append the log to this file instead of standard error.")
     var log: String?
-    @Flag(name: .long, help: "Compute the TCP checksum of segments that leave.")
-    var checksum = false
+    @Flag(
+        inversion: .prefixedNo,
+        help: """
+            Compute the TCP checksum of all segments that leave in frames, or of none, also if an impairment corrupts them \
+            (then what is corrupted reaches the application). Otherwise only of those that may be corrupted.
+            """)
+    var checksum: Bool?
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            """
+            Impair the network from the start, e.g. "loss=1%,delay=20ms,to=10.0.0.2"; may be repeated. The words are \
+            those of chitcp impair, which changes it later.
+            """, valueName: "words"))
+    var impair: [String] = []
     @Option(name: .long, help: "Lose this share of the segments that leave, e.g. 5%.")
     var loss: String?
     @Option(name: .long, help: "Delay segments that leave, e.g. 20ms.")
     var delay: String?
-    @Option(name: .long, help: "Seed of the losses: the same seed loses the same segments.")
+    @Option(name: .long, help: "Seed of --loss: the same seed loses the same segments.")
     var seed: UInt64 = 1
 
     /// One with these values.
@@ -129,11 +142,10 @@ public struct DaemonCommand: ParsableCommand {
         c.tun = try tunConfiguration()
         // Without an address of their own, frames give way to the device.
         c.usesFrames = c.tun == nil || !c.links.addresses.isEmpty
-        c.links.computesChecksum = checksum
+        if let checksum { c.links.checksums = checksum ? .always : .never }
         if let time = try duration("--rto-min", rtoMin) { c.host.connection.minimumRTO = time }
         if let time = try duration("--rto-initial", rtoInitial) { c.host.connection.initialRTO = time }
         if let time = try duration("--msl", msl) { c.links.maximumSegmentLifetime = time }
-        if let time = try duration("--delay", delay) { c.links.impairment.delay = time }
         if let size = try bufferSize("--send-buffer", sendBuffer) { c.host.connection.sendBufferSize = size }
         if let size = try bufferSize("--receive-buffer", receiveBuffer) { c.host.connection.receiveBufferSize = size }
         if let mss {
@@ -150,14 +162,40 @@ public struct DaemonCommand: ParsableCommand {
             guard maxSockets > 0 else { throw ValidationError("--max-sockets \(maxSockets): at least 1.") }
             c.maximumSockets = maxSockets
         }
-        if let loss {
-            guard let share = Quantity.probability(loss) else {
-                throw ValidationError("--loss \(loss): a share of the segments like 5% or 0.05.")
-            }
-            c.links.impairment.loss = share
-        }
-        c.links.impairmentSeed = seed
+        c.impairments = try impairments()
         return c
+    }
+
+    /// What --loss and --delay say, and what --impair says.
+    private func impairments() throws -> [ImpairmentRule] {
+        var rules: [ImpairmentRule] = []
+        if loss != nil || delay != nil {
+            var everything = ImpairmentConfiguration()
+            if let loss {
+                guard let share = Quantity.probability(loss) else {
+                    throw ValidationError("--loss \(loss): a share of the segments like 5% or 0.05.")
+                }
+                everything.loss = share
+            }
+            if let time = try duration("--delay", delay) { everything.delay = time }
+            rules.append(ImpairmentRule(.out, everything, seed: seed))
+        }
+        for words in impair {
+            do throws(ImpairmentError) { rules += try ImpairmentRule.parse(words) } catch {
+                throw ValidationError("--impair \(error).")
+            }
+        }
+        for (index, rule) in rules.enumerated() {
+            guard !rules[..<index].contains(where: { $0.direction == rule.direction && $0.peer == rule.peer }) else {
+                let whose = rule.peer.map { rule.direction == .out ? " to \($0)" : " from \($0)" } ?? ""
+                throw ValidationError(
+                    "--impair: what happens to segments going \(rule.direction)\(whose) is said twice.")
+            }
+        }
+        guard rules.count <= ImpairmentFilter.maximumRules else {
+            throw ValidationError("--impair: at most \(ImpairmentFilter.maximumRules) rules.")
+        }
+        return rules
     }
 
     private func tunConfiguration() throws -> TunConfiguration? {

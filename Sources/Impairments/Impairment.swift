@@ -26,6 +26,8 @@ public struct ImpairmentConfiguration: Sendable, Equatable {
     public var rate: Int64 = 0
     /// Bytes that may wait in front of the bottleneck.
     public var queueLimit = 100_000
+    /// A packet that finds more bytes than this waiting is marked (RFC 3168: congestion experienced); 0: none is.
+    public var markThreshold = 0
     /// While one of these lasts nothing gets through: from, inclusive, to, exclusive.
     public var partitions: [Range<Instant>] = []
 
@@ -42,12 +44,33 @@ public struct Delivery: Sendable, Equatable {
     public let at: Instant
     /// Which bit to flip, if any: an index below eight times the packet's size.
     public let flippedBit: Int?
+    /// True if the packet is to be marked, where it can be.
+    public let isMarked: Bool
 
     /// A delivery at `at`.
-    public init(at: Instant, flippedBit: Int? = nil) {
+    public init(at: Instant, flippedBit: Int? = nil, isMarked: Bool = false) {
         self.at = at
         self.flippedBit = flippedBit
+        self.isMarked = isMarked
     }
+}
+
+/// Why a packet does not arrive.
+public enum ImpairmentDrop: String, Sendable {
+    /// Lost, independently or in a burst.
+    case lost
+    /// The queue in front of the bottleneck was full.
+    case queueFull
+    /// A partition lasted.
+    case partitioned
+    /// Whoever holds delayed packets had no room for it.
+    case noRoom
+}
+
+/// What becomes of a packet: it is dropped, or it arrives once or twice.
+public enum PacketFate: Sendable, Equatable {
+    case dropped(ImpairmentDrop)
+    case delivered([Delivery])
 }
 
 /// One direction of a path with its memory: the generator, the queue, whether a burst lasts.
@@ -68,6 +91,10 @@ public struct Impairment: Sendable {
         public internal(set) var duplicated = 0
         /// Delivered with a flipped bit.
         public internal(set) var corrupted = 0
+        /// Delivered later than they entered.
+        public internal(set) var delayed = 0
+        /// Marked.
+        public internal(set) var marked = 0
     }
 
     /// What this direction does.
@@ -88,11 +115,17 @@ public struct Impairment: Sendable {
 
     /// When the packet of `size` bytes that enters at `now` arrives: never, once or twice. `now` must not go backwards.
     public mutating func deliveries(size: Int, at now: Instant) -> [Delivery] {
+        guard case .delivered(let deliveries) = fate(size: size, at: now) else { return [] }
+        return deliveries
+    }
+
+    /// As `deliveries`, and says why there are none.
+    public mutating func fate(size: Int, at now: Instant) -> PacketFate {
         let c = configuration
         counters.packets += 1
         if c.partitions.contains(where: { $0.contains(now) }) {
             counters.partitioned += 1
-            return []
+            return .dropped(.partitioned)
         }
         if inBurst {
             if random.chance(c.burstEnd) { inBurst = false }
@@ -101,12 +134,13 @@ public struct Impairment: Sendable {
         }
         if inBurst || random.chance(c.loss) {
             counters.lost += 1
-            return []
+            return .dropped(.lost)
         }
-        guard let departure = enqueue(size, at: now) else {
+        guard let (departure, isMarked) = enqueue(size, at: now) else {
             counters.queueDropped += 1
-            return []
+            return .dropped(.queueFull)
         }
+        if isMarked { counters.marked += 1 }
         var arrival = departure + c.delay + .nanoseconds(random.below(c.jitter.nanoseconds + 1))
         if random.chance(c.reorder) {
             counters.reordered += 1
@@ -120,17 +154,18 @@ public struct Impairment: Sendable {
             counters.corrupted += 1
             flippedBit = Int(random.below(Int64(size) * 8))
         }
-        var result = [Delivery(at: arrival, flippedBit: flippedBit)]
+        if arrival > now { counters.delayed += 1 }
+        var result = [Delivery(at: arrival, flippedBit: flippedBit, isMarked: isMarked)]
         if random.chance(c.duplicate) {
             counters.duplicated += 1
-            result.append(Delivery(at: arrival, flippedBit: nil))
+            result.append(Delivery(at: arrival, isMarked: isMarked))
         }
-        return result
+        return .delivered(result)
     }
 
-    /// When the packet has left the bottleneck; nil if the queue is full.
-    private mutating func enqueue(_ size: Int, at now: Instant) -> Instant? {
-        guard configuration.rate > 0 else { return now }
+    /// When the packet has left the bottleneck, and whether it is to be marked; nil if the queue is full.
+    private mutating func enqueue(_ size: Int, at now: Instant) -> (departure: Instant, isMarked: Bool)? {
+        guard configuration.rate > 0 else { return (now, false) }
         let start = max(now, queueEmptyAt)
         let waiting = (start - now).nanoseconds
         // Bytes that still wait, from the time they need; in 128 bits nothing overflows.
@@ -138,6 +173,7 @@ public struct Impairment: Sendable {
         guard queued + Int128(size) <= Int128(configuration.queueLimit) || waiting == 0 else { return nil }
         let service = Int128(size) * 8_000_000_000 / Int128(configuration.rate)
         queueEmptyAt = start + .nanoseconds(Int64(clamping: service))
-        return queueEmptyAt
+        let threshold = configuration.markThreshold
+        return (queueEmptyAt, threshold > 0 && queued > Int128(threshold))
     }
 }

@@ -4,14 +4,25 @@ import Glibc
 import Impairments
 import TCPSegments
 
+/// Which segments in frames have a TCP checksum.
+public enum ChecksumUse: Sendable {
+    /// None, not even those that an impairment corrupts: what it flips reaches the application. Those that come in with one
+    /// are verified all the same.
+    case never
+    /// Those that an impairment may corrupt; the real connection protects the others.
+    case whereCorrupted
+    /// All that leave.
+    case always
+}
+
 /// How frames travel.
 public struct FrameLinksConfiguration: Sendable {
     /// The real TCP port of this daemon and of those it dials.
     public var port: UInt16 = 23300
     /// Listen on and dial from these only; empty: all.
     public var addresses: [IPAddress] = []
-    /// Compute the TCP checksum of what leaves.
-    public var computesChecksum = false
+    /// Which segments have a TCP checksum.
+    public var checksums = ChecksumUse.whereCorrupted
     /// TIME-WAIT lasts twice this (1 s: one ordered stream, nothing older survives).
     public var maximumSegmentLifetime = TimeInterval.seconds(1)
     /// A dial without an answer is given up after this.
@@ -20,10 +31,6 @@ public struct FrameLinksConfiguration: Sendable {
     public var maximumConnections = 4096
     /// Real connections at once with one remote address.
     public var maximumConnectionsPerHost = 64
-    /// What happens to segments that leave.
-    public var impairment = ImpairmentConfiguration()
-    /// The seed of what happens to segments.
-    public var impairmentSeed: UInt64 = 1
 
     /// One with these values.
     public init() {}
@@ -43,8 +50,6 @@ public struct FrameLinksStatistics: Sendable {
     public internal(set) var badChecksums: UInt64 = 0
     /// Real connections refused because there were too many.
     public internal(set) var refusedConnections: UInt64 = 0
-    /// Segments that an impairment dropped.
-    public internal(set) var impairedSegments: UInt64 = 0
     /// Segments dropped in front of a link that had twice its limit waiting.
     public internal(set) var droppedAtLimit: UInt64 = 0
 }
@@ -57,6 +62,8 @@ public final class FrameLinks {
     public private(set) var statistics = FrameLinksStatistics()
     /// Watches all segments.
     public let tap: SegmentTap
+    /// What happens to segments on their way.
+    public let filter: ImpairmentFilter
 
     let registry: any EventRegistry
     let readBuffer = Chunk(capacity: 512 * 1024)
@@ -71,28 +78,20 @@ public final class FrameLinks {
     private var backoffs: [AddressPair: (until: Instant, interval: TimeInterval)] = [:]
     private var flushQueue: [RealConnection] = []
     private var lastID: UInt32 = 0
-    private var impairment: Impairment
-    private var held: [HeldSegment] = []
     private var lastUsed: RealConnection?
     private var localAddresses: [IPAddress: (address: IPAddress, second: Int)] = [:]
-
-    private struct HeldSegment {
-        let at: Instant
-        let link: LinkID
-        let bytes: [UInt8]
-    }
 
     /// `log` takes sentences about links: refused peers, malformed frames.
     public init(
         configuration: FrameLinksConfiguration, registry: any EventRegistry, receiver: any SegmentReceiver,
-        tap: SegmentTap = SegmentTap(), log: @escaping (String) -> Void
+        tap: SegmentTap = SegmentTap(), filter: ImpairmentFilter = ImpairmentFilter(), log: @escaping (String) -> Void
     ) {
         self.tap = tap
+        self.filter = filter
         self.configuration = configuration
         self.registry = registry
         self.receiver = receiver
         self.log = log
-        impairment = Impairment(configuration.impairment, seed: configuration.impairmentSeed)
     }
 
     /// Starts to listen; afterwards peers can dial.
@@ -123,7 +122,16 @@ public final class FrameLinks {
         LinkProperties(
             maximumSegmentSize: UInt16(FrameHeader.maximumSegment - 20),
             maximumSegmentLifetime: configuration.maximumSegmentLifetime,
-            computesChecksum: configuration.computesChecksum)
+            computesChecksum: computesChecksum)
+    }
+
+    /// Whether segments that leave now have a checksum.
+    private var computesChecksum: Bool {
+        switch configuration.checksums {
+        case .never: false
+        case .whereCorrupted: filter.corruptsOut
+        case .always: true
+        }
     }
 
     // MARK: Links
@@ -313,72 +321,98 @@ public final class FrameLinks {
             local: Endpoint(addresses.local, header.destinationPort),
             remote: Endpoint(addresses.remote, header.sourcePort))
         let payload = UnsafeRawBufferPointer(rebasing: segment[offset...])
+        let link = table.answering(connection).id
+        if filter.actsIn, let passage = filter.admit(.in, tuple, length: segment.count, at: now) {
+            if tap.isOn { tap.received(segment, header, count: payload.count, tuple, drop: passage.drop) }
+            // Without a checksum it is as if it had one, unless nothing has here: the wire is an imagined one.
+            let isProtected = configuration.checksums != .never || segment[16] != 0 || segment[17] != 0
+            statistics.badChecksums += filter.deliver(
+                segment, tuple, on: link, isProtected: isProtected, passage, to: self, at: now)
+            return
+        }
         if tap.isOn { tap.received(segment, header, count: payload.count, tuple) }
-        receiver.segmentArrived(header, payload: payload, tuple: tuple, on: table.answering(connection).id, at: now)
+        receiver.segmentArrived(header, payload: payload, tuple: tuple, on: link, at: now)
     }
 
     /// Sends segments over a link. They wait in memory until `flush`.
     public func transmit(_ transmission: Transmission, _ tuple: FourTuple, on link: LinkID, at now: Instant) {
-        guard let connection = lastUsed?.id == link ? lastUsed : table[link], !connection.isClosed else { return }
-        lastUsed = connection
+        guard let connection = connection(of: link) else { return }
         // The engine does not poll connections past the limit; what still comes at twice the limit are replies without a
         // connection, which a peer that never reads could otherwise pile up.
         guard connection.queuedBytes < 2 * RealConnection.outputLimit else {
             statistics.droppedAtLimit += UInt64(transmission.segmentCount)
             return
         }
+        let isWatched = tap.isOn || filter.actsOut
+        let checksum = computesChecksum
         for index in 0..<transmission.segmentCount {
             let (header, offset, count) = transmission.segment(index)
-            if !configuration.impairment.isPerfect || tap.isOn {
-                transmitWatched(header, transmission.payload, offset, count, tuple, connection, at: now)
+            guard isWatched else {
+                statistics.framesSent += 1
+                connection.queue(header, transmission.payload, offset: offset, count: count, checksum: checksum)
                 continue
             }
-            statistics.framesSent += 1
-            connection.queue(
-                header, transmission.payload, offset: offset, count: count, checksum: configuration.computesChecksum)
+            let segment = OutgoingSegment(
+                header: header, payload: transmission.payload, offset: offset, count: count, tuple: tuple, link: link)
+            transmitWatched(segment, over: connection, at: now)
         }
+    }
+
+    private func connection(of link: LinkID) -> RealConnection? {
+        guard let connection = lastUsed?.id == link ? lastUsed : table[link], !connection.isClosed else { return nil }
+        lastUsed = connection
+        return connection
     }
 
     /// The way of a segment that somebody watches or impairs.
-    private func transmitWatched(
-        _ header: SegmentHeader, _ payload: Payload, _ offset: Int, _ count: Int, _ tuple: FourTuple,
-        _ connection: RealConnection, at now: Instant
-    ) {
-        let length = header.encodedLength + count
-        var bytes = [UInt8](repeating: 0, count: 60 + count)
-        bytes.withUnsafeMutableBytes { buffer in
-            guard let base = buffer.baseAddress else { return }
-            let n = header.encode(into: base)
-            payload.copyBytes(from: offset, count: count, to: base + n)
-        }
-        bytes.removeLast(bytes.count - length)
-        if configuration.computesChecksum || configuration.impairment.corrupt > 0 {
-            let sum = bytes.withUnsafeBytes {
-                InternetChecksum.checksum(of: $0, from: tuple.local.address, to: tuple.remote.address)
+    private func transmitWatched(_ segment: OutgoingSegment, over connection: RealConnection, at now: Instant) {
+        let length = segment.header.encodedLength + segment.count
+        let passage = filter.actsOut ? filter.admit(.out, segment.tuple, length: length, at: now) : nil
+        if tap.isOn {
+            encode(segment, checksum: computesChecksum).withUnsafeBytes {
+                tap.sent($0, segment.header, count: segment.count, segment.tuple, drop: passage?.drop)
             }
-            let value = sum == 0 ? 0xFFFF : sum
-            bytes[16] = UInt8(value >> 8)
-            bytes[17] = UInt8(value & 0xFF)
         }
-        let deliveries =
-            configuration.impairment.isPerfect
-            ? [Delivery(at: now, flippedBit: nil)] : impairment.deliveries(size: length, at: now)
-        if deliveries.isEmpty { statistics.impairedSegments += 1 }
-        bytes.withUnsafeBytes { tap.sent($0, header, count: count, tuple, dropped: deliveries.isEmpty) }
-        for delivery in deliveries {
-            var copy = bytes
-            if let bit = delivery.flippedBit { copy[bit / 8] ^= 1 << UInt8(bit % 8) }
-            if delivery.at <= now {
-                send(copy, over: connection)
-            } else {
-                held.append(HeldSegment(at: delivery.at, link: connection.id, bytes: copy))
-            }
+        if let passage {
+            filter.carry(segment, passage, by: self, at: now)
+        } else {
+            send(segment, over: connection)
         }
     }
 
-    private func send(_ bytes: [UInt8], over connection: RealConnection) {
+    private func send(_ segment: OutgoingSegment, over connection: RealConnection) {
         statistics.framesSent += 1
+        guard let bit = segment.flippedBit else {
+            connection.queue(
+                segment.header, segment.payload, offset: segment.offset, count: segment.count,
+                checksum: computesChecksum)
+            return
+        }
+        var bytes = encode(segment, checksum: configuration.checksums != .never)
+        bytes[bit / 8] ^= 1 << UInt8(bit % 8)
         bytes.withUnsafeBytes { connection.queue(segment: $0) }
+    }
+
+    /// A segment's bytes in one piece.
+    private func encode(_ segment: OutgoingSegment, checksum: Bool) -> [UInt8] {
+        let length = segment.header.encodedLength + segment.count
+        var bytes = [UInt8](repeating: 0, count: 60 + segment.count)
+        bytes.withUnsafeMutableBytes { buffer in
+            guard let base = buffer.baseAddress else { return }
+            // Bounds: at most 60 bytes of header.
+            let n = segment.header.encode(into: base)
+            segment.payload.copyBytes(from: segment.offset, count: segment.count, to: base + n)
+        }
+        bytes.removeLast(bytes.count - length)
+        guard checksum else { return bytes }
+        let sum = bytes.withUnsafeBytes {
+            InternetChecksum.checksum(of: $0, from: segment.tuple.local.address, to: segment.tuple.remote.address)
+        }
+        // A sum of 0 would mean "not computed" on this network layer; 0xFFFF is the same number.
+        let value = sum == 0 ? 0xFFFF : sum
+        bytes[16] = UInt8(value >> 8)
+        bytes[17] = UInt8(value & 0xFF)
+        return bytes
     }
 
     func wantsFlush(_ connection: RealConnection) {
@@ -400,11 +434,10 @@ public final class FrameLinks {
     /// When `handleTimeout` is to be called next.
     public var nextTimeout: Instant? {
         let dial = dials.values.compactMap(\.dialDeadline).min()
-        let segment = held.map(\.at).min()
-        return [dial, segment, acceptAgain].compactMap { $0 }.min()
+        return [dial, acceptAgain].compactMap { $0 }.min()
     }
 
-    /// Gives up dials without an answer, accepts again after a pause, and sends what an impairment held back until now.
+    /// Gives up dials without an answer, and accepts again after a pause.
     public func handleTimeout(at now: Instant) {
         if let moment = acceptAgain, moment <= now {
             acceptAgain = nil
@@ -412,14 +445,6 @@ public final class FrameLinks {
         }
         for connection in dials.values where connection.dialDeadline.map({ $0 <= now }) ?? false {
             dialFailed(connection, .noAnswer, at: now)
-        }
-        guard !held.isEmpty else { return }
-        let due = held.filter { $0.at <= now }.sorted { $0.at < $1.at }
-        held.removeAll { $0.at <= now }
-        for segment in due {
-            if let connection = table[segment.link], !connection.isClosed {
-                send(segment.bytes, over: connection)
-            }
         }
     }
 
@@ -463,5 +488,29 @@ public final class FrameLinks {
         }
         guard let first = ours.first(where: { $0.isIPv4 == remote.isIPv4 }) else { throw .unreachable }
         return first
+    }
+}
+
+extension FrameLinks: SegmentCarrier {
+    func carry(_ segment: OutgoingSegment, at now: Instant) {
+        // What was held back may pile up past the link's limit: no more than was under way, because until it has gone the
+        // connections of this link are not polled.
+        if let connection = connection(of: segment.link) { send(segment, over: connection) }
+    }
+
+    func deliver(_ segment: IncomingSegment, at now: Instant) {
+        segment.bytes.withUnsafeBytes { bytes in
+            guard let (header, offset) = try? SegmentDecoder.decode(bytes) else {
+                statistics.malformedSegments += 1
+                return
+            }
+            // Where no checksum protects the ports, a flipped bit may have changed them.
+            let tuple = FourTuple(
+                local: Endpoint(segment.tuple.local.address, header.destinationPort),
+                remote: Endpoint(segment.tuple.remote.address, header.sourcePort))
+            receiver.segmentArrived(
+                header, payload: UnsafeRawBufferPointer(rebasing: bytes[offset...]), tuple: tuple, on: segment.link,
+                at: now)
+        }
     }
 }

@@ -34,8 +34,10 @@ struct TunPacketHeader {
 final class TunDevice {
     let name: String
     let descriptor: Int32
-    /// True if the kernel takes and hands over large packets without checksums.
+    /// True if the kernel takes large packets without checksums.
     let offloads: Bool
+    /// True if the kernel hands over such packets.
+    private(set) var takesLargePackets: Bool
 
     /// Opens the device, sets its MTU and brings it up. A device that its owner has prepared needs no privilege for that; what
     /// is then missing is said to `log`.
@@ -48,6 +50,7 @@ final class TunDevice {
             throw SystemError("cannot open the TUN device \(name)", errno: error, advice: Self.advice(name, error))
         }
         offloads = offload != 0
+        takesLargePackets = offloads
         if clinux_interface_up(name, Int32(mtu)) != 0 {
             let reason = String(cString: strerror(errno)).lowercased()
             log("cannot set up the interface \(name) (\(reason)): ip link set \(name) mtu \(mtu) up")
@@ -64,6 +67,13 @@ final class TunDevice {
         case EINVAL: return "another kind of interface has this name"
         default: return ""
         }
+    }
+
+    /// Has the kernel hand over large packets, or only such as fit the MTU, with their checksums.
+    func takeLargePackets(_ large: Bool) {
+        takesLargePackets = large
+        guard offloads else { return }
+        _ = clinux_tun_offload(descriptor, large ? 1 : 0)
     }
 
     /// Writes one packet from its pieces; false with errno.

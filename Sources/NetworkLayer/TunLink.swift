@@ -1,6 +1,7 @@
 // A link that carries real IP packets through a TUN device, so that any machine's TCP is a peer, first of all the kernel's.
 import CLinux
 import Glibc
+import Impairments
 import TCPSegments
 
 /// How a TUN device is used.
@@ -52,6 +53,7 @@ public final class TunLink: EventHandler {
     private let registry: any EventRegistry
     private unowned let receiver: any SegmentReceiver
     private let tap: SegmentTap
+    private let filter: ImpairmentFilter
     private let log: (String) -> Void
     private let input = Chunk(capacity: TunPacketHeader.length + 65_536)
     /// Packets to ourselves: the kernel would not send them back.
@@ -67,13 +69,14 @@ public final class TunLink: EventHandler {
 
     /// Opens the device and begins to read.
     public init(
-        configuration: TunConfiguration, registry: any EventRegistry, receiver: any SegmentReceiver, tap: SegmentTap,
-        log: @escaping (String) -> Void
+        configuration: TunConfiguration, registry: any EventRegistry, receiver: any SegmentReceiver,
+        tap: SegmentTap = SegmentTap(), filter: ImpairmentFilter = ImpairmentFilter(), log: @escaping (String) -> Void
     ) throws(SystemError) {
         self.configuration = configuration
         self.registry = registry
         self.receiver = receiver
         self.tap = tap
+        self.filter = filter
         self.log = log
         device = try TunDevice(name: configuration.name, mtu: configuration.mtu, log: log)
         try registry.register(device.descriptor, self)
@@ -122,7 +125,9 @@ public final class TunLink: EventHandler {
         let count = transmission.segmentCount
         var perPacket = 1
         // The kernel's cutting knows nothing of urgent pointers.
-        if device.offloads, count > 1, !tap.isOn, !first.controlBits.contains(.urg), !isOurs(tuple.remote.address) {
+        if device.offloads, count > 1, !tap.isOn, !filter.actsOut, !first.controlBits.contains(.urg),
+            !isOurs(tuple.remote.address)
+        {
             perPacket = max(1, (65_535 - 40 - first.encodedLength) / transmission.segmentSize)
         }
         var index = 0
@@ -133,16 +138,43 @@ public final class TunLink: EventHandler {
             var header = firstHeader
             // Cut by the kernel, PSH and FIN stay with the last piece.
             header.controlBits.formUnion(lastHeader.controlBits)
-            send(
-                header, transmission.payload, offset: offset, count: lastOffset + lastCount - offset,
-                segmentSize: last > index ? transmission.segmentSize : 0, tuple)
+            let segment = OutgoingSegment(
+                header: header, payload: transmission.payload, offset: offset, count: lastOffset + lastCount - offset,
+                tuple: tuple, link: tuple.local.address.isIPv4 ? Self.link4 : Self.link6)
             index = last + 1
+            if filter.actsOut,
+                let passage = filter.admit(.out, tuple, length: header.encodedLength + segment.count, at: now)
+            {
+                if tap.isOn { show(segment, drop: passage.drop) }
+                filter.carry(segment, passage, by: self, at: now)
+            } else {
+                if tap.isOn { show(segment, drop: nil) }
+                send(segment, cutTo: segment.count > transmission.segmentSize ? transmission.segmentSize : 0)
+            }
         }
     }
 
-    private func send(
-        _ header: SegmentHeader, _ payload: Payload, offset: Int, count: Int, segmentSize: Int, _ tuple: FourTuple
-    ) {
+    /// Has the tap see a segment with its checksum.
+    private func show(_ segment: OutgoingSegment, drop: ImpairmentDrop?) {
+        var bytes = [UInt8](repeating: 0, count: 60)
+        let headerLength = bytes.withUnsafeMutableBytes { space in
+            // Bounds: at most 60 bytes.
+            space.baseAddress.map { segment.header.encode(into: $0) } ?? 0
+        }
+        bytes.removeLast(60 - headerLength)
+        segment.payload.forEachRange(from: segment.offset, count: segment.count) { bytes += $0.bytes }
+        let sum = bytes.withUnsafeBytes {
+            InternetChecksum.checksum(of: $0, from: segment.tuple.local.address, to: segment.tuple.remote.address)
+        }
+        bytes[16] = UInt8(sum >> 8)
+        bytes[17] = UInt8(sum & 0xFF)
+        bytes.withUnsafeBytes { tap.sent($0, segment.header, count: segment.count, segment.tuple, drop: drop) }
+    }
+
+    /// Sends one packet, which the kernel cuts into segments of `segmentSize` if that is not 0.
+    private func send(_ outgoing: OutgoingSegment, cutTo segmentSize: Int) {
+        let (header, payload, offset, count) = (outgoing.header, outgoing.payload, outgoing.offset, outgoing.count)
+        let tuple = outgoing.tuple
         let ip = IPHeader(
             source: tuple.local.address, destination: tuple.remote.address, protocolNumber: 6)
         let isLooped = isOurs(tuple.remote.address)
@@ -156,7 +188,7 @@ public final class TunLink: EventHandler {
             var sum = InternetChecksum()
             sum.addPseudoHeader(from: ip.source, to: ip.destination, length: headerLength + count)
             var front = TunPacketHeader()
-            let leavesChecksum = device.offloads && !isLooped && !tap.isOn
+            let leavesChecksum = device.offloads && !isLooped && outgoing.flippedBit == nil
             if leavesChecksum {
                 front.flags = TunPacketHeader.needsChecksum
                 front.checksumStart = UInt16(ip.encodedLength)
@@ -176,28 +208,23 @@ public final class TunLink: EventHandler {
             front.encode(into: base)
             let headers = UnsafeMutableRawBufferPointer(
                 start: base, count: TunPacketHeader.length + ip.encodedLength + headerLength)
-            if tap.isOn || isLooped {
-                sendWhole(
-                    UnsafeRawBufferPointer(headers), payload, offset, count, header, tuple,
-                    ipLength: ip.encodedLength, looped: isLooped)
+            if isLooped || outgoing.flippedBit != nil {
+                sendWhole(UnsafeRawBufferPointer(headers), outgoing, ipLength: ip.encodedLength, looped: isLooped)
             } else {
                 write(headers, payload, offset, count)
             }
         }
     }
 
-    /// The way of a segment that somebody watches, or that stays here: its bytes in one piece.
+    /// The way of a packet that stays here, or that has a flipped bit: its bytes in one piece.
     private func sendWhole(
-        _ headers: UnsafeRawBufferPointer, _ payload: Payload, _ offset: Int, _ count: Int, _ header: SegmentHeader,
-        _ tuple: FourTuple, ipLength: Int, looped isLooped: Bool
+        _ headers: UnsafeRawBufferPointer, _ segment: OutgoingSegment, ipLength: Int, looped isLooped: Bool
     ) {
         var bytes = [UInt8](headers)
-        bytes.reserveCapacity(headers.count + count)
-        payload.forEachRange(from: offset, count: count) { bytes += $0.bytes }
-        bytes.withUnsafeBytes { all in
-            let segment = UnsafeRawBufferPointer(rebasing: all[(TunPacketHeader.length + ipLength)...])
-            if tap.isOn { tap.sent(segment, header, count: count, tuple, dropped: false) }
-        }
+        bytes.reserveCapacity(headers.count + segment.count)
+        segment.payload.forEachRange(from: segment.offset, count: segment.count) { bytes += $0.bytes }
+        // Bounds: a bit of the segment behind both headers.
+        if let bit = segment.flippedBit { bytes[TunPacketHeader.length + ipLength + bit / 8] ^= 1 << UInt8(bit % 8) }
         if isLooped {
             statistics.sent += 1
             looped.append(bytes)
@@ -239,6 +266,8 @@ public final class TunLink: EventHandler {
     /// Reads what the device has.
     public func descriptorReady(_ readiness: Readiness, at now: Instant) {
         guard !readiness.isDisjoint(with: [.readable, .hangup, .readHangup]) else { return }
+        // What happens to segments happens to those the sender made, not to what its kernel has put together.
+        if filter.actsIn == device.takesLargePackets { device.takeLargePackets(!filter.actsIn) }
         // A turn of 64 packets, then others get theirs.
         for _ in 0..<64 {
             let n = read(device.descriptor, input.base, input.capacity)
@@ -294,9 +323,15 @@ public final class TunLink: EventHandler {
         let tuple = FourTuple(
             local: Endpoint(ip.destination, header.destinationPort), remote: Endpoint(ip.source, header.sourcePort))
         let payload = UnsafeRawBufferPointer(rebasing: segment[offset...])
+        let link = ip.isIPv4 ? Self.link4 : Self.link6
+        if filter.actsIn, let passage = filter.admit(.in, tuple, length: segment.count, at: now) {
+            if tap.isOn { tap.received(segment, header, count: payload.count, tuple, drop: passage.drop) }
+            statistics.badChecksums += filter.deliver(
+                segment, tuple, on: link, isProtected: true, passage, to: self, at: now)
+            return
+        }
         if tap.isOn { tap.received(segment, header, count: payload.count, tuple) }
-        receiver.segmentArrived(
-            header, payload: payload, tuple: tuple, on: ip.isIPv4 ? Self.link4 : Self.link6, at: now)
+        receiver.segmentArrived(header, payload: payload, tuple: tuple, on: link, at: now)
     }
 
     private func messageArrived(_ message: UnsafeRawBufferPointer, _ ip: IPHeader, at now: Instant) {
@@ -317,6 +352,22 @@ public final class TunLink: EventHandler {
             }
             bytes += reply
             bytes.withUnsafeMutableBytes { write($0, Payload(), 0, 0) }
+        }
+    }
+}
+
+extension TunLink: SegmentCarrier {
+    func carry(_ segment: OutgoingSegment, at now: Instant) { send(segment, cutTo: 0) }
+
+    func deliver(_ segment: IncomingSegment, at now: Instant) {
+        segment.bytes.withUnsafeBytes { bytes in
+            guard let (header, offset) = try? SegmentDecoder.decode(bytes) else {
+                statistics.malformed += 1
+                return
+            }
+            receiver.segmentArrived(
+                header, payload: UnsafeRawBufferPointer(rebasing: bytes[offset...]), tuple: segment.tuple,
+                on: segment.link, at: now)
         }
     }
 }

@@ -3,6 +3,7 @@ import Daemon
 import DaemonProtocol
 import FoundationEssentials
 import Glibc
+import Impairments
 import NetworkLayer
 import TCPSegments
 import Testing
@@ -226,9 +227,10 @@ struct AcceptanceTests {
         let runs = DaemonStyle.allCases.flatMap { style in [375, 750, 1500].map { (style, $0) } }
         let threads = runs.map { style, oneWay in
             Background {
-                _ = try EchoRun(
-                    style: style, count: 10,
-                    configure: { $0.links.impairment.delay = .milliseconds(Int64(oneWay)) })()
+                var impairment = ImpairmentConfiguration()
+                impairment.delay = .milliseconds(Int64(oneWay))
+                let rule = ImpairmentRule(.out, impairment)
+                _ = try EchoRun(style: style, count: 10, configure: { $0.impairments = [rule] })()
             }
         }
         for (run, thread) in zip(runs, threads) {

@@ -1,6 +1,7 @@
 // A capture of a real transfer, read by somebody else's program.
 import Chisocket
 import Glibc
+import Impairments
 import Testing
 
 /// tshark, if this machine has it (.ci/run installs it where it may).
@@ -17,7 +18,9 @@ struct CaptureTests {
         let capture = folder.path + "/capture.pcap"
         let a = try TestDaemon("127.89.\(host).1", in: folder) {
             $0.capturePath = capture
-            $0.links.impairment.loss = loss
+            var impairment = ImpairmentConfiguration()
+            impairment.loss = loss
+            $0.impairments = [ImpairmentRule(.out, impairment)]
         }
         let b = try TestDaemon("127.89.\(host).2", in: folder)
         let listener = try b.listener(port: 7)

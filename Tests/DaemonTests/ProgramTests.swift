@@ -72,6 +72,12 @@ struct ProgramTests {
             (["perf", "--connections", "0"], "--connections"), (["perf", "--message-size", "0"], "--message-size"),
             (["perf", "--port", "0"], "--port"), (["perf", "--port", "65536"], "65536"),
             (["demo", "--loss", "lots"], "lots"), (["demo", "--loss", "200%"], "200%"), (["cat"], "HOST"),
+            (["impair"], "say what is to happen"), (["impair", "--loss", "lots"], "--loss=lots"),
+            (["impair", "--direction", "up", "--loss", "1%"], "--direction=up"),
+            (["impair", "--seed", "1"], "what is"),
+            (["impair", "clear", "--direction", "up"], "--direction up"), (["daemon", "--impair", "loss=x"], "loss=x"),
+            (["daemon", "--impair", "loss=1%", "--loss", "1%"], "said twice"),
+            (["daemon", "--impair", "mark"], "mark"),
             (["daemon", "--loss", "lots"], "lots"), (["daemon", "--address", "nowhere"], "nowhere"),
         ])
     func wrongArguments(arguments: [String], named: String) throws {

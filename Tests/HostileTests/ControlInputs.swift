@@ -194,6 +194,50 @@ extension HostileInput {
                 _ = try client.error(of: client.request(CHITCP_OP_LIST, number))
             }
         },
+        HostileInput(.control, "impairments out of bounds, of hosts that do not exist, and too many of them") { siege in
+            let client = try RawControl(siege.victim)
+            var random = SeededGenerator(seed: 12)
+            let size = MemoryLayout<chitcp_impairment>.size
+            for length in [0, 1, size - 1, size + 1, 512] {
+                let bytes = [UInt8](repeating: 0, count: length)
+                guard try client.error(of: client.request(CHITCP_OP_IMPAIR, data: bytes)) == EINVAL else {
+                    throw Failure("an impairment of \(length) bytes is taken")
+                }
+            }
+            for _ in 0..<2000 {
+                let bytes = (0..<size).map { _ in UInt8(truncatingIfNeeded: random.next()) }
+                guard try client.error(of: client.request(CHITCP_OP_IMPAIR, data: bytes)) == EINVAL else {
+                    throw Failure("an impairment at random is taken")
+                }
+            }
+            var full = false
+            for n in 0..<1000 where !full {
+                // Of a host that nobody talks to.
+                var record = chitcp_impairment()
+                record.direction = 1
+                record.burst_end = 1
+                record.queue_limit = 1
+                record.loss = 1_000_000
+                record.peer.family = UInt16(AF_INET6)
+                withUnsafeMutableBytes(of: &record.peer.bytes) {
+                    $0[0] = 0xFD
+                    $0[14] = UInt8(n / 256)
+                    $0[15] = UInt8(n % 256)
+                }
+                let bytes = withUnsafeBytes(of: record) { Array($0) }
+                let error = try client.error(of: client.request(CHITCP_OP_IMPAIR, data: bytes))
+                guard error == 0 || error == ENOSPC else { throw Failure("errno \(error) for an impairment") }
+                full = error == ENOSPC
+            }
+            guard full else { throw Failure("there is no end to impairments") }
+            for index in [Int32.min, -1, 0, 255, 256, Int32.max] {
+                _ = try client.error(of: client.request(CHITCP_OP_IMPAIR_LIST, index))
+                _ = try client.error(of: client.request(CHITCP_OP_IMPAIR_CLEAR, index & ~3))
+            }
+            guard try client.error(of: client.request(CHITCP_OP_IMPAIR_CLEAR, 3)) == 0 else {
+                throw Failure("impairments stay")
+            }
+        },
         HostileInput(.control, "ten thousand requests at random") { siege in
             var random = SeededGenerator(seed: 11)
             let client = try RawControl(siege.victim)

@@ -43,7 +43,8 @@ extension HostileInput {
             ["--msl", "-1s"], ["--msl", "1"], ["--msl", "99999999999s"], ["--rto-min", "abc"], ["--rto-initial", "s"],
             ["--loss", "200%"], ["--loss", "-1"], ["--delay", "1e9s"], ["--send-buffer", "0"],
             ["--receive-buffer", "1GiB"], ["--max-sockets", "0"], ["--max-sockets", "-5"], ["--no-such-option"],
-            ["--tun", ""], ["--mtu", "1"], ["--route", "x"], ["stray"],
+            ["--impair", "loss"], ["--impair", "to=0.0.0.0,loss=1%"], ["--impair", "rate=0bit"], ["--tun", ""],
+            ["--mtu", "1"], ["--route", "x"], ["stray"],
         ].map { arguments in
             refuses("the options \(arguments)", Launch(arguments: arguments))
         } + [

@@ -63,6 +63,8 @@ int clinux_signal_at_parents_end(int signal);
  * has a struct virtio_net_hdr in front, its two bytes of buffer count left out. *offload: whether the kernel hands over
  * and takes large packets without checksums. The descriptor, or -1 with errno. */
 int clinux_tun_open(const char *name, int *offload);
+/* Whether the kernel hands over large packets without checksums; 0 or -1 with errno. */
+int clinux_tun_offload(int fd, int on);
 /* Sets the MTU of an interface and brings it up; 0 or -1 with errno. */
 int clinux_interface_up(const char *name, int mtu);
 /* Bytes of the heap block at `p`. */

@@ -43,7 +43,13 @@ enum chitcp_operation {
     CHITCP_OP_ABORT = 11,   /* reset the connection, whatever is queued */
     CHITCP_OP_OPTIONS = 12, /* -> data: the options set so far, each a struct chitcp_option and its value */
     CHITCP_OP_QUEUES = 13,  /* -> argument[0] bytes the peer has not acknowledged, [1] those of them not sent yet */
-    CHITCP_OP_TOTALS = 14   /* -> data: struct chitcp_totals */
+    CHITCP_OP_TOTALS = 14,  /* -> data: struct chitcp_totals */
+    CHITCP_OP_IMPAIR = 20,  /* data: struct chitcp_impairment, which from now on happens to its segments; EPERM unless the
+                               client is root or the daemon's user */
+    CHITCP_OP_IMPAIR_CLEAR = 21, /* argument[0] CHITCP_IMPAIR_OUT or CHITCP_IMPAIR_IN or both; address: only what was said
+                               about this host (family 0: everything) -> result: how many were removed; EPERM likewise */
+    CHITCP_OP_IMPAIR_LIST = 22 /* argument[0] index -> data: struct chitcp_impairment_status; result: the index, -1 with
+                               ENOENT at the end */
 };
 
 /* TCP states in responses: chiTCP's numbers. */
@@ -138,10 +144,38 @@ struct chitcp_totals {
     uint32_t last_unknown_level, last_unknown_name;
 };
 
+#define CHITCP_IMPAIR_OUT 1
+#define CHITCP_IMPAIR_IN  2
+
+/* What happens to segments of one direction. Shares in parts per million, times in nanoseconds, sizes in bytes; 0: it does
+ * not happen. */
+struct chitcp_impairment {
+    struct chitcp_address peer; /* the other host; family 0: all of which nothing was said */
+    uint32_t direction;         /* CHITCP_IMPAIR_OUT or CHITCP_IMPAIR_IN */
+    uint32_t loss;
+    uint32_t burst_begin, burst_end;
+    uint32_t reorder, duplicate, corrupt;
+    uint32_t reserved;
+    uint64_t seed;
+    uint64_t reorder_delay, delay, jitter;
+    uint64_t rate;              /* bits per second */
+    uint64_t queue_limit;
+};
+
+/* An impairment and what it did so far, in segments. */
+struct chitcp_impairment_status {
+    struct chitcp_impairment rule;
+    uint64_t segments;          /* that met it */
+    uint64_t lost, queue_dropped, overflowed; /* the last: for want of room to hold them back */
+    uint64_t delayed, reordered, duplicated, corrupted;
+    uint64_t held_segments, held_bytes;       /* back at this moment */
+};
+
 _Static_assert(sizeof(struct chitcp_address) == 24, "layout");
 _Static_assert(sizeof(struct chitcp_accepted) == 64, "layout");
 _Static_assert(sizeof(struct chitcp_request) == 584, "layout");
 _Static_assert(sizeof(struct chitcp_response) == 624, "layout");
+_Static_assert(sizeof(struct chitcp_impairment_status) <= CHITCP_DATA_MAX, "layout");
 _Static_assert(sizeof(struct chitcp_socket_status) <= CHITCP_DATA_MAX, "layout");
 
 #endif
