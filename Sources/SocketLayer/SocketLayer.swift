@@ -230,7 +230,33 @@ public final class SocketLayer {
         endWaits(ofReleased: socket, at: now)
     }
 
+    /// connect(2) with AF_UNSPEC: the socket gives up its connection, or listening, and may begin anew. A peer that knows of the
+    /// connection is told by a reset.
+    public func disconnect(_ socket: Socket, at now: Instant) {
+        guard socket.conversation == nil else { return }
+        switch socket.kind {
+        case .idle: return
+        case .listening(let listener):
+            forgetAnnounced(by: socket, at: now)
+            host.close(listener, at: now)
+        case .connection(let connection):
+            connection.userData = nil
+            if !socket.hasEnded { host.abort(connection, at: now) }
+        }
+        socket.kind = .idle
+        socket.hasEnded = false
+        socket.wasEstablished = false
+    }
+
     // MARK: Options
+
+    /// Changes what sockets have that set nothing else: later connections, and those of listeners.
+    public func setDefaults(_ connection: ConnectionConfiguration, at now: Instant) {
+        host.setDefaults(connection)
+        for socket in sockets.values {
+            if let listener = socket.listener { host.configure(listener, configuration(of: socket) ?? connection) }
+        }
+    }
 
     /// TCP_NODELAY.
     public func setNoDelay(_ socket: Socket, _ noDelay: Bool, at now: Instant) {

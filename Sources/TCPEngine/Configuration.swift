@@ -36,6 +36,23 @@ public struct ConnectionConfiguration: Sendable {
     /// How long the ACK of a pushed message below 536 bytes, or of a FIN, waits for an answer to ride on; zero: not at all. Short
     /// enough that a peer with Nagle's algorithm, which waits for this ACK, hardly notices.
     public var answerDelay = TimeInterval.zero
+    /// Which segments of data are acknowledged at once.
+    public var acknowledgments = AckDiscipline.adaptive
+    /// Whether an ACK of what was never sent is answered in ESTABLISHED (RFC 9293 3.10.7.4); Linux drops it silently.
+    public var answersUnsentAcks = true
+    /// Whether every segment announces all of the window there is, as FreeBSD does; else the window's edge moves in steps worth a
+    /// segment (RFC 9293 3.8.6.2.2).
+    public var announcesExactWindow = false
+    /// The size that the window scale is chosen for, if the receive buffer may grow to it (tcp_rmem's third number); nil: the
+    /// buffer's.
+    public var windowScaleBase: Int?
+    /// How SYNs and SACK blocks are laid out by the links that this connection uses.
+    public var optionLayout = OptionLayout.compact
+    /// Whether segments leave in batches as Linux sizes them (tcp_tso_autosize): a millisecond's worth of the pace, half of the
+    /// congestion window at most. The last segment of a batch of several carries PSH.
+    public var batches = false
+    /// The least that such a batch is meant to have, in segments (tcp_min_tso_segs).
+    public var minimumSegmentsPerBatch = 2
     /// Retransmissions of a SYN before giving up (tcp_syn_retries).
     public var synRetries = 6
     /// Retransmissions of a SYN-ACK before giving up (tcp_synack_retries).
@@ -79,6 +96,8 @@ public struct ConnectionConfiguration: Sendable {
         c.receiveBufferSize = min(max(c.receiveBufferSize, 1), Self.maximumBufferSize)
         c.maximumSegmentSize = min(max(c.maximumSegmentSize, 1), 65_535)
         c.unsentLimit = max(c.unsentLimit, 1)
+        c.windowScaleBase = c.windowScaleBase.map { min(max($0, 0), 1 << 30) }
+        c.minimumSegmentsPerBatch = min(max(c.minimumSegmentsPerBatch, 1), 64)
         c.maximumAckDelay = min(max(c.maximumAckDelay, .zero), .milliseconds(500))
         c.clockResolution = min(max(c.clockResolution, .zero), .milliseconds(500))
         c.minimumRTO = max(c.minimumRTO, .milliseconds(1))
@@ -92,10 +111,11 @@ public struct ConnectionConfiguration: Sendable {
         return c
     }
 
-    /// The smallest shift that lets 16 bits express the whole receive buffer (RFC 7323 2.3).
+    /// The smallest shift that lets 16 bits express the whole receive buffer, or what it may grow to (RFC 7323 2.3).
     var windowScale: WindowScale {
         var shift: UInt8 = 0
-        while shift < 14, (0xFFFF << Int(shift)) < receiveBufferSize { shift += 1 }
+        let size = max(windowScaleBase ?? 0, receiveBufferSize)
+        while shift < 14, (0xFFFF << Int(shift)) < size { shift += 1 }
         return WindowScale(clamping: shift)
     }
 }

@@ -112,6 +112,17 @@ extension SegmentHeader {
         return length
     }
 
+    /// As `encode(into:)`, with the options in another layout.
+    @discardableResult
+    public func encode(into target: UnsafeMutableRawPointer, _ layout: OptionLayout) -> Int {
+        guard layout != .compact else { return encode(into: target) }
+        putFixedFields(into: target)
+        var writer = AlignedOptionWriter(target: target)
+        writer.put(options, layout)
+        putLength(writer.end, into: target)
+        return writer.end
+    }
+
     /// Everything in the first 20 bytes but the data offset; the checksum is 0.
     private func putFixedFields(into target: UnsafeMutableRawPointer) {
         target.storeBytes(of: sourcePort.bigEndian, toByteOffset: 0, as: UInt16.self)

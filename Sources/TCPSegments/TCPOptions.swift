@@ -56,6 +56,16 @@ public struct UnknownOptions: Sendable, BitwiseCopyable {
     @inlinable public init() { storage = InlineArray(repeating: 0) }
 }
 
+/// In which order a header's options are written, and how they are aligned. Readers take any (RFC 9293 3.1).
+public enum OptionLayout: Sendable, Hashable {
+    /// MSS, window scale, SACK permitted, timestamps, others, SACK, without anything between; zeros at the end.
+    case compact
+    /// Linux's: MSS, SACK permitted and timestamps, window scale, others, SACK, each aligned by NOPs in front.
+    case linux
+    /// FreeBSD's: MSS, window scale, SACK permitted, timestamps, SACK, others, aligned by NOPs in front.
+    case freeBSD
+}
+
 extension TCPOptions {
     /// Removes all options.
     @inlinable public mutating func removeAll() {
@@ -71,6 +81,17 @@ extension TCPOptions {
     @inlinable public var hasOnlyTimestamps: Bool {
         timestamps != nil && maximumSegmentSize == nil && windowScale == nil && !sackPermitted && sackBlocks.used == 0
             && unknown.used == 0
+    }
+
+    /// Bytes these options take in a header written in this layout, padded to a multiple of four: 0 to 40.
+    public func encodedLength(_ layout: OptionLayout) -> Int {
+        guard layout != .compact else { return encodedLength }
+        // Blocks are what makes a difference: two NOPs stand in front of them.
+        let padding = sackBlocks.count > 0 ? 2 : 0
+        var others = self
+        others.sackBlocks.used = 0
+        let length = others.encodedLength + (sackBlocks.count > 0 ? padding + 2 + 8 * sackBlocks.count : 0)
+        return min((length + 3) & ~3, 40)
     }
 
     /// Bytes these options take in a header, padded to a multiple of four: 0 to 40.

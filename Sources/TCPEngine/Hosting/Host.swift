@@ -25,7 +25,7 @@ final class HostLink: TurnTaking {
 /// `Connection`: segments, time and calls go in, `poll` gives outputs. Not thread-safe: one owner calls it.
 public final class Host {
     /// How the host was set up.
-    public let configuration: HostConfiguration
+    public private(set) var configuration: HostConfiguration
     let secrets: Secrets
     // Accesses are not checked for overlap: see `Connection`.
     let pool = ChunkPool()
@@ -45,7 +45,7 @@ public final class Host {
     @exclusivity(unchecked) var linksWithWork = TurnQueue<HostLink>()
     /// Bytes that came with SYNs and wait for their handshakes.
     @exclusivity(unchecked) var earlyBytes = 0
-    private let defaults: SharedConfiguration
+    private var defaults: SharedConfiguration
     /// What happened to segments without a connection.
     @exclusivity(unchecked) public internal(set) var statistics = HostStatistics()
 
@@ -131,6 +131,12 @@ public final class Host {
 
     /// Changes a listener's backlog, as a second listen(2) does.
     public func setBacklog(_ backlog: Int, of listener: Listener) { listener.backlog = min(max(backlog, 1), 4096) }
+
+    /// Changes the configuration of later connections that bring none of their own.
+    public func setDefaults(_ connection: ConnectionConfiguration) {
+        configuration.connection = connection
+        defaults = SharedConfiguration(connection)
+    }
 
     /// Changes how a listener's later connections behave.
     public func configure(_ listener: Listener, _ configuration: ConnectionConfiguration) {

@@ -1,6 +1,16 @@
 // When to acknowledge: at once, or with a delay in the hope of company.
 import TCPSegments
 
+/// Which segments of data are acknowledged at once.
+public enum AckDiscipline: UInt8, Sendable, Hashable {
+    /// The first ones, then those that a waiting sender may need; others wait for company.
+    case adaptive
+    /// All.
+    case immediate
+    /// Every second one, whatever its size (FreeBSD).
+    case everySecondSegment
+}
+
 /// Decides about the delay of ACKs (RFC 9293 3.8.6.3, RFC 5681 4.2). It starts with acknowledging everything at once, as
 /// Linux does, so that the peer's window opens quickly.
 struct AckPolicy {
@@ -23,6 +33,16 @@ struct AckPolicy {
 
     /// Fewer bytes than this in a pushed segment are a message, not part of a bulk transfer.
     private static let smallMessage = 536
+
+    /// In-order data arrived, and the discipline is not to adapt.
+    mutating func received(_ count: Int, _ discipline: AckDiscipline) {
+        unacknowledged += count
+        switch discipline {
+        case .adaptive, .immediate: urgency = .now
+        case .everySecondSegment:
+            if urgency == .none { urgency = .delayed } else { urgency = .now }
+        }
+    }
 
     /// In-order data arrived.
     /// `awaitsAnswers`: the ACK of a small message may wait for `ConnectionConfiguration.answerDelay`.

@@ -18,7 +18,8 @@ extension Connection {
     func announceWindow() -> WindowField {
         // RFC 9293 3.8.6: the edge does not move left. The field rounds down to its unit (RFC 7323 2.4), so what the peer
         // sees may lag behind the edge by less than one unit; what it was promised is accepted all the same.
-        if possibleEdge - tcb.receive.edge >= worthwhileStep { tcb.receive.edge = possibleEdge }
+        let step = configuration.announcesExactWindow ? 1 : worthwhileStep
+        if possibleEdge - tcb.receive.edge >= step { tcb.receive.edge = possibleEdge }
         return WindowSize(UInt32(clamping: tcb.receive.wnd)).field(scaledBy: tcb.receive.scale)
     }
 

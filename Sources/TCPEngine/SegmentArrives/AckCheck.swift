@@ -20,7 +20,9 @@ extension Connection {
             establish(at: now)
         }
         // RFC 9293 3.10.7.4: an ACK of what was never sent is answered and dropped.
-        guard ack - tcb.send.nxt <= 0 else { return .acknowledge }
+        guard ack - tcb.send.nxt <= 0 else {
+            return configuration.answersUnsentAcks || state != .established ? .acknowledge : .drop
+        }
         // RFC 5961 5.2: an ACK older than the largest window is not the peer's.
         guard fromUna >= -Int(tcb.send.maximumWindow) else { return .acknowledge }
 

@@ -70,7 +70,11 @@ extension Connection {
         if !receivingShutDown { receiveBuffer.append(bytes) }
         tcb.receive.nxt = tcb.receive.nxt + bytes.count
         statistics.bytesReceived += UInt64(bytes.count)
-        ackPolicy.received(bytes.count, pushed: pushed, awaitsAnswers: awaitsAnswers)
+        if shared.values.acknowledgments == .adaptive {
+            ackPolicy.received(bytes.count, pushed: pushed, awaitsAnswers: awaitsAnswers)
+        } else {
+            ackPolicy.received(bytes.count, shared.values.acknowledgments)
+        }
         takeReassembled()
         if receivingShutDown { considerWindowUpdate() } else { emitReadable() }
     }

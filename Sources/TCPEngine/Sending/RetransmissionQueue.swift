@@ -40,6 +40,15 @@ struct RetransmissionQueue {
         largestCount = max(largestCount, ranges.count)
     }
 
+    /// The range that was sent last ended with PSH.
+    mutating func notePush() { if !ranges.isEmpty { ranges[ranges.count - 1].marks.insert(.pushed) } }
+
+    /// True if what ended at `position` ended with PSH.
+    func isPushed(endingAt position: StreamOffset) -> Bool {
+        let index = self.index(after: position + -1)
+        return index < ranges.count && ranges[index].end == position && ranges[index].marks.contains(.pushed)
+    }
+
     /// [from, to) leaves again.
     mutating func retransmitted(from: StreamOffset, to: StreamOffset, at now: Instant, _ snapshot: DeliverySnapshot) {
         let from = max(from, start)
@@ -215,6 +224,7 @@ struct RetransmissionQueue {
     private mutating func split(_ index: Int, at position: StreamOffset) {
         var left = ranges[index]
         left.end = position
+        left.marks.remove(.pushed)
         ranges.insert(left, at: index)
         largestCount = max(largestCount, ranges.count)
     }

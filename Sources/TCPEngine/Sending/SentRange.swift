@@ -29,6 +29,8 @@ struct SentRange {
         static let retransmitted = Marks(rawValue: 4)
         /// It was sent more than once: an ACK does not say which of them arrived (Karn).
         static let repeated = Marks(rawValue: 8)
+        /// Its last segment carried PSH; kept only where batches of several segments do.
+        static let pushed = Marks(rawValue: 16)
     }
 
     /// The position after the range.

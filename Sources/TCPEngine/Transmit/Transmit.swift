@@ -2,9 +2,6 @@
 import TCPSegments
 
 extension Connection {
-    /// The most payload in one transmission, in bytes.
-    static let batchLimit = 128 * 1024
-
     /// The next segments to send, or nil; `holdReason` then says why.
     func nextTransmission(at now: Instant) -> Transmission? {
         var transmission = Transmission.blank
@@ -142,7 +139,7 @@ extension Connection {
             SendDecision.Situation(
                 unsent: unsent, usableWindow: tcb.send.windowEdge - tcb.send.nxt,
                 maximumWindow: Int(tcb.send.maximumWindow), congestionRoom: window - flight, inFlight: flight,
-                segmentSize: segmentSize, batchLimit: watched.contains(.singleSegments) ? 0 : Self.batchLimit,
+                segmentSize: segmentSize, batchLimit: batchLimit(flight: flight, window: window),
                 pacedAllowance: isPaced ? pacedAllowance(at: now) : Int.max,
                 sendsSmallSegments: noDelay || finQueued,
                 smallSegmentOutstanding: smallSegmentEnd > tcb.send.una))
@@ -203,7 +200,11 @@ extension Connection {
         out.header = acknowledgingHeader(.ack, at: from, now: now, withBlocks: count <= 0 || dataCarriesBlocks)
         if withFin { out.header.controlBits.insert(.fin) }
         // RFC 9293 3.9.1.2: PSH when the last queued byte leaves.
-        if count > 0 && from + count == sendBuffer.end { out.header.controlBits.insert(.psh) }
+        if count > 0
+            && (from + count == sendBuffer.end || configuration.batches && pushes(upTo: end, count, again: again))
+        {
+            out.header.controlBits.insert(.psh)
+        }
         if count > 0 { sendBuffer.addPayload(from: from, count: count, to: &out.payload) }
         out.segmentSize =
             count > 0 && out.header.options.sackBlocks.count > 0 ? tcb.sendMSS - blocksLength(out.header) : tcb.sendMSS
@@ -224,6 +225,7 @@ extension Connection {
             if tcb.send.una == tcb.send.nxt { progressAt = now }
             statistics.bytesSent += again ? 0 : UInt64(max(0, count))
             retransmissionQueue.sent(from: tcb.send.nxt, upTo: end, at: now, snapshot)
+            if configuration.batches, out.header.controlBits.contains(.psh) { retransmissionQueue.notePush() }
             tcb.send.nxt = end
         }
         // RFC 6298 (5.1): whenever data is sent, the timer runs. While the persist timer rules, it alone does.
@@ -249,7 +251,9 @@ extension Connection {
 
     /// Payload bytes of a full segment that leaves now: SACK blocks take room from the data (RFC 6691).
     var dataSize: Int {
-        hasBlocksToSend && dataCarriesBlocks ? tcb.sendMSS - blockCount * 8 - (timestamps.isOn ? 0 : 4) : tcb.sendMSS
+        guard hasBlocksToSend && dataCarriesBlocks else { return tcb.sendMSS }
+        // Behind timestamps that end at no multiple of four, the option's two bytes cost nothing.
+        return tcb.sendMSS - blockCount * 8 - (timestamps.isOn && configuration.optionLayout == .compact ? 0 : 4)
     }
 
     /// Segments too small for both leave the blocks to the ACKs without data.
@@ -257,7 +261,7 @@ extension Connection {
 
     /// Bytes that SACK blocks take in this header.
     private func blocksLength(_ header: SegmentHeader) -> Int {
-        header.options.encodedLength - (timestamps.isOn ? 12 : 0)
+        header.options.encodedLength(configuration.optionLayout) - (timestamps.isOn ? 12 : 0)
     }
 
     /// A header that carries ACK, the window, and with it the promise of the window's edge, and the options of every segment.

@@ -19,6 +19,9 @@ extension Connection {
         return copied
     }
 
+    /// A copy of the first `limit` in-order bytes, which stay unread (MSG_PEEK).
+    public func unreadBytes(limit: Int) -> [UInt8] { receiveBuffer.copy(limit: max(0, limit)) }
+
     /// Lends the first contiguous run of in-order bytes (empty if there are none) to `body`, which returns how many of
     /// them it has consumed.
     public func withReceivedBytes(at now: Instant, _ body: (UnsafeRawBufferPointer) -> Int) -> Int {
