@@ -11,6 +11,7 @@ let package = Package(
         .library(name: "Chisocket", targets: ["Chisocket"]),
         .library(name: "chitcp-c", type: .dynamic, targets: ["libchitcp", "CChitcp"]),
         .library(name: "chitcp-preload", type: .dynamic, targets: ["ChitcpPreload"]),
+        .library(name: "chitcp-packetdrill", type: .dynamic, targets: ["PacketdrillPlugin"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -129,6 +130,16 @@ let package = Package(
         .executableTarget(
             name: "file-sender", dependencies: ["Chisocket"], path: "Samples/Swift/file-sender", swiftSettings: strict),
         .target(name: "CLinux"),
+        .target(
+            name: "CPacketdrill",
+            cSettings: [.enableWarning("all"), .enableWarning("extra"), .treatAllWarnings(as: .error)]),
+        .target(
+            name: "PacketdrillPlugin",
+            dependencies: [
+                "CPacketdrill", "NetworkLayer", "SocketLayer", "TCPEngine", "TCPSegments",
+                .product(name: "DequeModule", package: "swift-collections"),
+            ],
+            swiftSettings: strict),
         .target(name: "ControlRecords"),
         .target(
             name: "ChitcpPreload", dependencies: ["ControlRecords"],
@@ -143,7 +154,7 @@ let package = Package(
             swiftSettings: strict),
         .target(name: "libchitcp", dependencies: ["CChitcp", "CLinux", "Chisocket"], swiftSettings: strict),
         .testTarget(
-            name: "CProgramTests", dependencies: ["libchitcp", "chitcpd"], exclude: ["Programs"],
+            name: "CProgramTests", dependencies: ["libchitcp", "chitcpd"], exclude: ["Packetdrill", "Programs"],
             swiftSettings: strict),
     ]
 )

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds in release mode and installs chitcpd, chitcp, both libraries, the headers and a pkg-config file under PREFIX.
+# Builds in release mode and installs chitcpd, chitcp, the libraries, the headers and a pkg-config file under PREFIX.
 set -eu
 
 usage() {
@@ -9,6 +9,7 @@ usage: scripts/install.sh PREFIX
 Builds in release mode and installs
     PREFIX/bin/chitcpd, PREFIX/bin/chitcp
     PREFIX/lib/libchitcp.so, PREFIX/lib/libchitcp-preload.so, PREFIX/lib/pkgconfig/chitcp.pc
+    PREFIX/lib/libchitcp-packetdrill.so
     PREFIX/include/chitcp/*.h
 Nothing installed needs Swift on the machine it runs on. DESTDIR is honoured.
 USAGE
@@ -43,6 +44,8 @@ build --product chitcp-c -Xlinker -soname -Xlinker libchitcp.so
 bin=$(build --show-bin-path)
 install -d "$target/bin" "$target/lib/pkgconfig" "$target/include/chitcp"
 install -m 755 "$bin/libchitcp-c.so" "$target/lib/libchitcp.so"
+build --product chitcp-packetdrill -Xlinker -soname -Xlinker libchitcp-packetdrill.so
+install -m 755 "$bin/libchitcp-packetdrill.so" "$target/lib/libchitcp-packetdrill.so"
 # This one is C and needs no runtime at all, not even what a static one needs: built with other flags, in a folder apart.
 preload() { swift build -c release --scratch-path .build-preload "$@"; }
 preload --product chitcp-preload

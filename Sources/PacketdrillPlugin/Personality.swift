@@ -1,0 +1,46 @@
+// What each personality sets; Documentation/Packetdrill.md has the table.
+import TCPEngine
+import TCPSegments
+
+extension Personality {
+    /// How the link writes options.
+    var optionLayout: OptionLayout {
+        switch self {
+        case .chitcp: return .compact
+        case .linux: return .linux
+        case .freebsd: return .freeBSD
+        }
+    }
+
+    /// Changes this project's defaults into what the scripts of a system expect.
+    func configure(_ host: inout HostConfiguration) {
+        switch self {
+        case .chitcp: break
+        case .linux: Self.configureLinux(&host)
+        case .freebsd: Self.configureFreeBSD(&host)
+        }
+    }
+
+    private static func configureLinux(_ host: inout HostConfiguration) {
+        // tcp_rmem, tcp_wmem: the scripts' own defaults.sh sets the same.
+        host.connection.receiveBufferSize = 540_000
+        host.connection.windowScaleBase = 15 << 20
+        host.connection.sendBufferSize = 262_144
+        host.connection.slowStartAfterIdle = false
+        host.connection.acknowledgments = .immediate
+        host.connection.optionLayout = Personality.linux.optionLayout
+        host.connection.batches = true
+        host.connection.answersUnsentAcks = false
+        host.connection.synRetries = 5
+    }
+
+    private static func configureFreeBSD(_ host: inout HostConfiguration) {
+        host.connection.receiveBufferSize = 65_536
+        host.connection.windowScaleBase = 2 << 20
+        host.connection.sendBufferSize = 32_768
+        host.connection.acknowledgments = .everySecondSegment
+        host.connection.delayedAck = .milliseconds(40)
+        host.connection.optionLayout = Personality.freebsd.optionLayout
+        host.connection.announcesExactWindow = true
+    }
+}

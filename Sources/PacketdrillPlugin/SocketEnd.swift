@@ -1,0 +1,96 @@
+// A socket as the script sees it: the socket layer's, with what is a matter of the descriptor.
+import Glibc
+import SocketLayer
+import TCPEngine
+import TCPSegments
+
+/// A descriptor of a TCP socket.
+final class SocketEnd: Descriptor, SocketOwner {
+    /// Where connect(2) stands.
+    enum Connecting {
+        case never
+        /// A connect(2) has begun, and nobody has heard of its end.
+        case begun
+        case done
+    }
+
+    let socket: Socket
+    private let host: Host
+    var connecting = Connecting.never
+    /// shutdown(2) of each direction.
+    var isReadingShut = false, isWritingShut = false
+    /// SO_RCVTIMEO, SO_SNDTIMEO; nil: none. SO_RCVLOWAT.
+    var receiveTimeout: TimeInterval?, sendTimeout: TimeInterval?
+    var receiveLowWater = 1
+    /// TCP_INQ: recvmsg(2) tells how much is left.
+    var tellsQueue = false
+    /// Somebody found the send buffer full, and wants to hear of room.
+    var isWaitingForRoom = false
+
+    init(number: Int32, socket: Socket, host: Host) {
+        self.socket = socket
+        self.host = host
+        super.init(number: number)
+    }
+
+    var connection: Connection? { socket.connection }
+
+    // MARK: Readiness
+
+    /// The peer has ended its stream, or the connection is over.
+    var hasPeerClosed: Bool {
+        guard let connection, !socket.hasEnded else { return true }
+        switch connection.state {
+        case .closeWait, .closing, .lastAck, .timeWait, .closed: return true
+        case .listen, .synSent, .synReceived, .established, .finWait1, .finWait2: return false
+        }
+    }
+
+    var isReadingOver: Bool { isReadingShut || hasPeerClosed }
+    var isWritingOver: Bool { isWritingShut || socket.hasEnded }
+
+    /// Linux: room for a third of what is queued... a third of the buffer is free.
+    private var isWritable: Bool {
+        guard let connection, socket.wasEstablished else { return true }
+        let free = connection.sendSpace
+        return free > 0 && 2 * free >= connection.sendQueued
+    }
+
+    /// Linux's tcp_poll.
+    override var readiness: UInt32 {
+        var ready: UInt32 = 0
+        if let listener = socket.listener {
+            return listener.acceptQueueCount > 0 ? Readiness.anyInput : 0
+        }
+        let isOver = connection == nil || socket.hasEnded
+        if isOver || (isReadingOver && isWritingOver) { ready |= Readiness.hangUp }
+        if connection != nil, isReadingOver { ready |= Readiness.anyInput | Readiness.readHangUp }
+        if isOver || socket.wasEstablished {
+            if (connection?.receivedCount ?? 0) >= max(1, receiveLowWater) { ready |= Readiness.anyInput }
+            if isOver || isWritingOver || isWritable {
+                ready |= Readiness.anyOutput
+            } else {
+                isWaitingForRoom = true
+            }
+        }
+        if socket.pendingError != 0 { ready |= Readiness.error }
+        return ready
+    }
+
+    func noticeRoom() {
+        guard isWaitingForRoom, isWritable else { return }
+        isWaitingForRoom = false
+        wake(Readiness.anyOutput)
+    }
+
+    // MARK: Events of the socket
+
+    func socketEstablished(_ socket: Socket, at now: Instant) { wake(Readiness.everything) }
+    func socketReadable(_ socket: Socket, at now: Instant) {
+        wake(hasPeerClosed ? Readiness.everything : Readiness.anyInput)
+    }
+    func socketWritable(_ socket: Socket, at now: Instant) {}
+    func socketClosed(_ socket: Socket, _ error: ConnectionError?, at now: Instant) { wake(Readiness.everything) }
+    func socketHasIncoming(_ socket: Socket, at now: Instant) { wake(Readiness.anyInput) }
+    func socketResumed(_ socket: Socket, at now: Instant) {}
+}

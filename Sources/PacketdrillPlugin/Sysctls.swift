@@ -1,0 +1,85 @@
+// What the sysctls of Linux and FreeBSD mean for connections. Those without a counterpart here are ignored.
+import TCPEngine
+import TCPSegments
+
+/// Sysctls by their full names.
+enum Sysctl {
+    /// Changes what `key` stands for; a value that makes no sense changes nothing.
+    static func apply(_ key: String, _ value: String, to c: inout ConnectionConfiguration) {
+        let numbers = value.split(whereSeparator: { $0 == " " || $0 == "\t" || $0 == "," }).compactMap { Int($0) }
+        let parts = key.split(whereSeparator: { $0 == "." || $0 == "/" })
+        guard let name = parts.last.map(String.init) else { return }
+        if parts.first == "net", parts.dropFirst().first == "inet" || parts.dropFirst().first == "inet6" {
+            applyFreeBSD(parts.dropFirst(3).joined(separator: "."), value, numbers.first, to: &c)
+        } else {
+            applyLinux(name, value, numbers, to: &c)
+        }
+    }
+
+    private static func applyLinux(
+        _ name: String, _ value: String, _ numbers: [Int], to c: inout ConnectionConfiguration
+    ) {
+        func set(_ feature: RecoveryFeatures, _ on: Bool) {
+            if on { c.recovery.insert(feature) } else { c.recovery.remove(feature) }
+        }
+        if name == "tcp_congestion_control" {
+            if let algorithm = CongestionControlAlgorithm(rawValue: value) { c.congestionControl = algorithm }
+            return
+        }
+        guard let number = numbers.first else { return }
+        let small = min(max(number, 0), 1 << 20)
+        switch name {
+        case "tcp_timestamps": c.timestamps = number != 0
+        case "tcp_sack": c.selectiveAcks = number != 0
+        case "tcp_window_scaling": c.windowScaling = number != 0
+        case "tcp_slow_start_after_idle": c.slowStartAfterIdle = number != 0
+        case "tcp_syn_retries": c.synRetries = small
+        case "tcp_synack_retries": c.synAckRetries = small
+        case "tcp_retries2": c.dataRetries = small
+        case "tcp_fin_timeout": c.finWait2Timeout = .seconds(Int64(small))
+        case "tcp_keepalive_time": c.keepAliveIdle = .seconds(Int64(small))
+        case "tcp_keepalive_intvl": c.keepAliveInterval = .seconds(Int64(small))
+        case "tcp_keepalive_probes": c.keepAliveProbes = small
+        case "tcp_frto": set(.forwardRTO, number != 0)
+        // 3 and 4 mean tail loss probes; 1 and 2 were early retransmit, which RACK has replaced.
+        case "tcp_early_retrans": set(.tailLossProbe, number >= 3)
+        case "tcp_recovery": set(.rack, number & 1 != 0)
+        case "tcp_notsent_lowat": c.unsentLimit = number > 0 && number < 1 << 31 ? number : Int.max
+        case "tcp_min_tso_segs": c.minimumSegmentsPerBatch = min(max(number, 1), 64)
+        case "tcp_rmem" where numbers.count == 3:
+            c.receiveBufferSize = numbers[1]
+            c.windowScaleBase = numbers[2]
+        case "tcp_wmem" where numbers.count == 3: c.sendBufferSize = numbers[1]
+        default: break
+        }
+    }
+
+    /// `name` without net.inet.tcp.
+    private static func applyFreeBSD(
+        _ name: String, _ value: String, _ number: Int?, to c: inout ConnectionConfiguration
+    ) {
+        if name == "cc.algorithm" {
+            let known = value == "newreno" ? "reno" : value
+            if let algorithm = CongestionControlAlgorithm(rawValue: known) { c.congestionControl = algorithm }
+            return
+        }
+        guard let number else { return }
+        switch name {
+        case "rfc1323":
+            c.timestamps = number == 1 || number == 3
+            c.windowScaling = number == 1 || number == 2
+        case "sack.enable": c.selectiveAcks = number != 0
+        case "delayed_ack": c.acknowledgments = number == 0 ? .immediate : .everySecondSegment
+        case "delacktime": c.delayedAck = .milliseconds(Int64(min(max(number, 0), 500)))
+        case "sendspace": c.sendBufferSize = number
+        case "recvspace": c.receiveBufferSize = number
+        case "rexmit_min": c.minimumRTO = .milliseconds(Int64(max(1, number)))
+        case "keepinit", "keepidle", "keepintvl", "finwait2_timeout":
+            let time = TimeInterval.milliseconds(Int64(min(max(number, 1), 1 << 30)))
+            if name == "keepidle" { c.keepAliveIdle = time }
+            if name == "keepintvl" { c.keepAliveInterval = time }
+            if name == "finwait2_timeout" { c.finWait2Timeout = time }
+        default: break
+        }
+    }
+}
