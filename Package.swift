@@ -120,7 +120,8 @@ let package = Package(
         .testTarget(
             name: "TunTests",
             dependencies: [
-                "CTestSupport", "Chisocket", "ControlRecords", "Daemon", "Impairments", "NetworkLayer", "TCPSegments",
+                "CLinux", "CTestSupport", "Chisocket", "ControlRecords", "Daemon", "Impairments", "NetworkLayer",
+                "TCPSegments", "chitcp",
             ],
             swiftSettings: strict),
         .executableTarget(

@@ -8,6 +8,7 @@
 #include <linux/if_tun.h>
 #include <linux/sockios.h>
 #include <malloc.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -121,6 +122,12 @@ int clinux_timer_set(int fd, int64_t nanoseconds)
     return timerfd_settime(fd, TFD_TIMER_ABSTIME, &t, NULL);
 }
 
+int clinux_poll(struct pollfd *entries, int count, int64_t nanoseconds)
+{
+    struct timespec limit = { .tv_sec = nanoseconds / 1000000000, .tv_nsec = nanoseconds % 1000000000 };
+    return ppoll(entries, (nfds_t) count, nanoseconds < 0 ? NULL : &limit, NULL);
+}
+
 int clinux_socketpair(int ends[2]) { return socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends); }
 
 int clinux_dup_onto(int from, int to) { return dup3(from, to, O_CLOEXEC); }
@@ -168,13 +175,20 @@ int clinux_tun_offload(int fd, int on)
     return ioctl(fd, TUNSETOFFLOAD, on ? TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN : 0);
 }
 
+int clinux_enter_network(int fd) { return setns(fd, CLONE_NEWNET); }
+
 int clinux_interface_up(const char *name, int mtu)
 {
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0) return -1;
-    struct ifreq request = { .ifr_mtu = mtu };
+    struct ifreq request = { 0 };
     strncpy(request.ifr_name, name, IFNAMSIZ - 1);
-    int result = ioctl(fd, SIOCSIFMTU, &request);
+    /* Looking needs no privilege; changing what is right already would. */
+    int result = ioctl(fd, SIOCGIFMTU, &request);
+    if (result == 0 && request.ifr_mtu != mtu) {
+        request.ifr_mtu = mtu;
+        result = ioctl(fd, SIOCSIFMTU, &request);
+    }
     if (result == 0) result = ioctl(fd, SIOCGIFFLAGS, &request);
     if (result == 0 && !(request.ifr_flags & IFF_UP)) {
         request.ifr_flags |= IFF_UP;

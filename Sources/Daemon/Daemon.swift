@@ -87,7 +87,8 @@ public final class Daemon {
     }
 
     /// Opens everything that can fail: log, capture, sockets. The error is a sentence for the user.
-    public init(_ configuration: DaemonConfiguration) throws(SystemError) {
+    /// - Parameter tunDevice: the TUN device, if somebody with the privilege has opened it already.
+    public init(_ configuration: DaemonConfiguration, tunDevice: TunDevice? = nil) throws(SystemError) {
         self.configuration = configuration
         scratch.initializeMemory(as: UInt8.self, repeating: 0)
         loop = try EventLoop()
@@ -110,7 +111,8 @@ public final class Daemon {
             configuration: configuration.links, registry: loop, receiver: layer, filter: impairments, log: say)
         if let settings = configuration.tun {
             tun = try TunLink(
-                configuration: settings, registry: loop, receiver: layer, tap: links.tap, filter: impairments, log: say)
+                configuration: settings, device: tunDevice, registry: loop, receiver: layer, tap: links.tap,
+                filter: impairments, log: say)
         } else {
             tun = nil
         }

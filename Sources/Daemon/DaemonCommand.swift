@@ -36,6 +36,14 @@ public struct DaemonCommand: ParsableCommand {
     var tun: String?
     @Option(name: .long, help: "The TUN device's MTU, in bytes (default 1500).")
     var mtu: Int?
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            """
+            Go on as this user (name or number), without privilege, once the TUN device is open: only making it and \
+            setting it up need CAP_NET_ADMIN.
+            """, valueName: "user"))
+    var tunUser: String?
     @Option(name: .long, help: "Reach this network (like 0.0.0.0/0) through the TUN device; may be repeated.")
     var route: [String] = []
     @Option(name: .long, help: "Admit this user (name or number) besides root and your own; may be repeated.")
@@ -100,7 +108,9 @@ public struct DaemonCommand: ParsableCommand {
         raiseDescriptorLimit()
         SignalRelay.hold()
         let daemon: Daemon
-        do { daemon = try Daemon(configuration) } catch {
+        do {
+            daemon = try Daemon(configuration, tunDevice: openDevice(configuration))
+        } catch {
             say("chitcpd: \(error)")
             throw ExitCode(1)
         }
@@ -166,6 +176,14 @@ public struct DaemonCommand: ParsableCommand {
         return c
     }
 
+    /// Opens the TUN device with the privilege that takes, and goes on as the user who was named.
+    private func openDevice(_ configuration: DaemonConfiguration) throws(SystemError) -> TunDevice? {
+        guard let tunUser, let owner = TunOwner(tunUser), let tun = configuration.tun else { return nil }
+        let device = try TunDevice(name: tun.name, mtu: tun.mtu) { say("chitcpd: \($0)") }
+        try owner.become()
+        return device
+    }
+
     /// What --loss and --delay say, and what --impair says.
     private func impairments() throws -> [ImpairmentRule] {
         var rules: [ImpairmentRule] = []
@@ -201,11 +219,12 @@ public struct DaemonCommand: ParsableCommand {
     private func tunConfiguration() throws -> TunConfiguration? {
         let own = try address.filter { $0.contains("/") }.map { try network("--address", $0) }
         guard let tun else {
-            guard own.isEmpty, route.isEmpty, mtu == nil else {
-                throw ValidationError("--mtu, --route and --address with a prefix go with --tun NAME.")
+            guard own.isEmpty, route.isEmpty, mtu == nil, tunUser == nil else {
+                throw ValidationError("--mtu, --route, --tun-user and --address with a prefix go with --tun NAME.")
             }
             return nil
         }
+        if let tunUser, TunOwner(tunUser) == nil { throw ValidationError("--tun-user \(tunUser): no such user.") }
         guard (1...15).contains(tun.utf8.count), !tun.contains("/") else {
             throw ValidationError("--tun \(tun): an interface's name has 1 to 15 characters.")
         }

@@ -68,9 +68,18 @@ public enum ImpairmentDrop: String, Sendable {
 }
 
 /// What becomes of a packet: it is dropped, or it arrives once or twice.
-public enum PacketFate: Sendable, Equatable {
-    case dropped(ImpairmentDrop)
-    case delivered([Delivery])
+public struct PacketFate: Sendable, Equatable {
+    /// When it arrives: never, once or twice.
+    public let deliveries: [Delivery]
+    /// Why it never does; nil if it does.
+    public let drop: ImpairmentDrop?
+
+    /// It does not arrive.
+    public static func dropped(_ reason: ImpairmentDrop) -> PacketFate { PacketFate(deliveries: [], drop: reason) }
+    /// It arrives.
+    public static func delivered(_ deliveries: [Delivery]) -> PacketFate {
+        PacketFate(deliveries: deliveries, drop: nil)
+    }
 }
 
 /// One direction of a path with its memory: the generator, the queue, whether a burst lasts.
@@ -115,8 +124,7 @@ public struct Impairment: Sendable {
 
     /// When the packet of `size` bytes that enters at `now` arrives: never, once or twice. `now` must not go backwards.
     public mutating func deliveries(size: Int, at now: Instant) -> [Delivery] {
-        guard case .delivered(let deliveries) = fate(size: size, at: now) else { return [] }
-        return deliveries
+        fate(size: size, at: now).deliveries
     }
 
     /// As `deliveries`, and says why there are none.

@@ -54,10 +54,7 @@ public struct ImpairmentRule: Sendable, Equatable {
         }
         let to = try host("to")
         let from = try host("from")
-        let seed = take("seed")
-        guard let first = UInt64(seed ?? "1") else {
-            throw ImpairmentError("seed=\(seed ?? ""): a number from 0 to \(UInt64.max)")
-        }
+        let first = try ImpairmentWord.takeSeed(from: &words)
         let directions: [PacketDirection]
         switch take("direction") {
         case "out": directions = [.out]
@@ -107,6 +104,16 @@ struct ImpairmentWord {
         }
         return words
     }
+
+    /// Takes the word `seed` out of `words`; 1 if it is not there.
+    static func takeSeed(from words: inout [ImpairmentWord]) throws(ImpairmentError) -> UInt64 {
+        guard let index = words.firstIndex(where: { $0.name == "seed" }) else { return 1 }
+        let value = words.remove(at: index).value
+        guard let seed = UInt64(value) else {
+            throw ImpairmentError("seed=\(value): a number from 0 to \(UInt64.max)")
+        }
+        return seed
+    }
 }
 
 extension ImpairmentConfiguration {
@@ -123,6 +130,15 @@ extension ImpairmentConfiguration {
     /// `rate=10mbit`, `queue=100kB` (in front of the rate), `mark=30kB` (with so much in the queue).
     public init(parsing text: some StringProtocol) throws(ImpairmentError) {
         try self.init(ImpairmentWord.split(text))
+    }
+
+    /// As `init(parsing:)`, and `seed=N` (1 if not said).
+    public static func parse(
+        _ text: some StringProtocol
+    ) throws(ImpairmentError) -> (configuration: ImpairmentConfiguration, seed: UInt64) {
+        var words = try ImpairmentWord.split(text)
+        let seed = try ImpairmentWord.takeSeed(from: &words)
+        return (try ImpairmentConfiguration(words), seed)
     }
 
     init(_ words: [ImpairmentWord]) throws(ImpairmentError) {

@@ -322,16 +322,23 @@ public final class FrameLinks {
             remote: Endpoint(addresses.remote, header.sourcePort))
         let payload = UnsafeRawBufferPointer(rebasing: segment[offset...])
         let link = table.answering(connection).id
-        if filter.actsIn, let passage = filter.admit(.in, tuple, length: segment.count, at: now) {
-            if tap.isOn { tap.received(segment, header, count: payload.count, tuple, drop: passage.drop) }
-            // Without a checksum it is as if it had one, unless nothing has here: the wire is an imagined one.
-            let isProtected = configuration.checksums != .never || segment[16] != 0 || segment[17] != 0
-            statistics.badChecksums += filter.deliver(
-                segment, tuple, on: link, isProtected: isProtected, passage, to: self, at: now)
-            return
-        }
+        if filter.actsIn, arrivedImpaired(segment, header, count: payload.count, tuple, on: link, at: now) { return }
         if tap.isOn { tap.received(segment, header, count: payload.count, tuple) }
         receiver.segmentArrived(header, payload: payload, tuple: tuple, on: link, at: now)
+    }
+
+    /// The way of a segment for which there may be an impairment; false if there is none.
+    private func arrivedImpaired(
+        _ segment: UnsafeRawBufferPointer, _ header: SegmentHeader, count: Int, _ tuple: FourTuple, on link: LinkID,
+        at now: Instant
+    ) -> Bool {
+        guard let passage = filter.admit(.in, tuple, length: segment.count, at: now) else { return false }
+        if tap.isOn { tap.received(segment, header, count: count, tuple, drop: passage.drop) }
+        // Without a checksum it is as if it had one, unless nothing has here: the wire is an imagined one.
+        let isProtected = configuration.checksums != .never || segment[16] != 0 || segment[17] != 0
+        statistics.badChecksums += filter.deliver(
+            segment, tuple, on: link, isProtected: isProtected, passage, to: self, at: now)
+        return true
     }
 
     /// Sends segments over a link. They wait in memory until `flush`.

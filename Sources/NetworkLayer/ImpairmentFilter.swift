@@ -164,10 +164,7 @@ public final class ImpairmentFilter {
         let size: Int
 
         /// Why the segment goes no further; nil if it does.
-        var drop: ImpairmentDrop? {
-            if case .dropped(let reason) = fate { return reason }
-            return nil
-        }
+        var drop: ImpairmentDrop? { fate.drop }
     }
 
     /// Decides about a segment of `length` bytes; nil if there is no rule for it. A packet's size, for queues and rates, is that
@@ -177,8 +174,8 @@ public final class ImpairmentFilter {
         guard let rules = paths[direction], let path = rules[peer] ?? rules[nil] else { return nil }
         let size = length + (peer.isIPv4 ? 20 : 40)
         var fate = path.model.fate(size: size, at: now)
-        if case .delivered(let deliveries) = fate, deliveries.contains(where: { $0.at > now }),
-            heldBytes + size * deliveries.count > Self.maximumHeldBytes || held.count >= Self.maximumHeldSegments
+        if fate.deliveries.contains(where: { $0.at > now }),
+            heldBytes + size * fate.deliveries.count > Self.maximumHeldBytes || held.count >= Self.maximumHeldSegments
         {
             path.overflowed += 1
             fate = .dropped(.noRoom)
@@ -188,9 +185,8 @@ public final class ImpairmentFilter {
 
     /// Sends a segment on, now or later, once or twice or not at all.
     func carry(_ segment: OutgoingSegment, _ passage: Passage, by carrier: any SegmentCarrier, at now: Instant) {
-        guard case .delivered(let deliveries) = passage.fate else { return }
         let length = segment.header.encodedLength + segment.count
-        for delivery in deliveries {
+        for delivery in passage.fate.deliveries {
             var copy = segment
             copy.flippedBit = delivery.flippedBit.map { $0 % (length * 8) }
             if delivery.at <= now {
@@ -207,9 +203,8 @@ public final class ImpairmentFilter {
         _ segment: UnsafeRawBufferPointer, _ tuple: FourTuple, on link: LinkID, isProtected: Bool, _ passage: Passage,
         to carrier: any SegmentCarrier, at now: Instant
     ) -> UInt64 {
-        guard case .delivered(let deliveries) = passage.fate else { return 0 }
         var caught: UInt64 = 0
-        for delivery in deliveries {
+        for delivery in passage.fate.deliveries {
             var bytes = Array(segment)
             if let bit = delivery.flippedBit {
                 Self.corrupt(&bytes, bit: bit % (bytes.count * 8), tuple, isProtected: isProtected)

@@ -30,8 +30,8 @@ struct TunPacketHeader {
     }
 }
 
-/// The descriptor of a TUN device.
-final class TunDevice {
+/// The descriptor of a TUN device. One thread uses it at a time.
+public final class TunDevice {
     let name: String
     let descriptor: Int32
     /// True if the kernel takes large packets without checksums.
@@ -41,7 +41,7 @@ final class TunDevice {
 
     /// Opens the device, sets its MTU and brings it up. A device that its owner has prepared needs no privilege for that; what
     /// is then missing is said to `log`.
-    init(name: String, mtu: Int, log: (String) -> Void) throws(SystemError) {
+    public init(name: String, mtu: Int, log: (String) -> Void) throws(SystemError) {
         self.name = name
         var offload: Int32 = 0
         descriptor = clinux_tun_open(name, &offload)

@@ -67,9 +67,10 @@ public final class TunLink: EventHandler {
     /// True if this number names a TUN link.
     public static func owns(_ link: LinkID) -> Bool { link.value >= link4.value }
 
-    /// Opens the device and begins to read.
+    /// Begins to read from `device`, which is opened if nobody has done so yet.
     public init(
-        configuration: TunConfiguration, registry: any EventRegistry, receiver: any SegmentReceiver,
+        configuration: TunConfiguration, device opened: TunDevice? = nil, registry: any EventRegistry,
+        receiver: any SegmentReceiver,
         tap: SegmentTap = SegmentTap(), filter: ImpairmentFilter = ImpairmentFilter(), log: @escaping (String) -> Void
     ) throws(SystemError) {
         self.configuration = configuration
@@ -78,7 +79,11 @@ public final class TunLink: EventHandler {
         self.tap = tap
         self.filter = filter
         self.log = log
-        device = try TunDevice(name: configuration.name, mtu: configuration.mtu, log: log)
+        if let opened {
+            device = opened
+        } else {
+            device = try TunDevice(name: configuration.name, mtu: configuration.mtu, log: log)
+        }
         try registry.register(device.descriptor, self)
         for own in configuration.addresses {
             want(AddressPair(local: own.address, remote: own.address), at: .origin)

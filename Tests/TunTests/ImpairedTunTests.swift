@@ -42,7 +42,7 @@ struct ImpairedTunTests {
         }
         // The kernel's own count of what our link has corrupted on purpose.
         let caught = try bench.namespace.run { () -> Int in
-            let text = try readText("/proc/thread-self/net/snmp").split(separator: "\n").filter { $0.hasPrefix("Tcp:") }
+            let text = readText("/proc/thread-self/net/snmp").split(separator: "\n").filter { $0.hasPrefix("Tcp:") }
             let columns = text.map { $0.split(separator: " ") }
             let column = columns.first?.firstIndex(of: "InCsumErrors")
             return column.flatMap { Int(columns.last?[$0] ?? "") } ?? 0
@@ -73,14 +73,4 @@ struct ImpairedTunTests {
         let status = try #require(try DaemonControl.impairments(of: bench.path).first)
         #expect(status.queue_dropped > 0)
     }
-}
-
-/// The text of a file of the calling thread's namespace.
-private func readText(_ path: String) throws -> String {
-    let descriptor = open(path, O_RDONLY)
-    try #require(descriptor >= 0)
-    defer { close(descriptor) }
-    var bytes = [UInt8](repeating: 0, count: 65_536)
-    let n = read(descriptor, &bytes, bytes.count)
-    return String(decoding: bytes.prefix(max(n, 0)), as: UTF8.self)
 }

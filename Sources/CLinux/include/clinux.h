@@ -48,6 +48,9 @@ int clinux_eventfd(void);
 /* A timer of CLOCK_MONOTONIC as a descriptor, and the moment at which it fires next. */
 int clinux_timer(void);
 int clinux_timer_set(int fd, int64_t nanoseconds);
+/* poll(2) with a limit in nanoseconds, none if it is negative. */
+struct pollfd;
+int clinux_poll(struct pollfd *entries, int count, int64_t nanoseconds);
 /* A pair of UNIX stream sockets, blocking, close-on-exec. */
 int clinux_socketpair(int ends[2]);
 /* Makes number `to` mean what `from` means, close-on-exec; the new descriptor, or -1 with errno. */
@@ -65,7 +68,9 @@ int clinux_signal_at_parents_end(int signal);
 int clinux_tun_open(const char *name, int *offload);
 /* Whether the kernel hands over large packets without checksums; 0 or -1 with errno. */
 int clinux_tun_offload(int fd, int on);
-/* Sets the MTU of an interface and brings it up; 0 or -1 with errno. */
+/* Moves the calling thread into the network namespace of descriptor `fd`; 0 or -1 with errno. */
+int clinux_enter_network(int fd);
+/* Sets the MTU of an interface and brings it up, as far as it is not so already; 0 or -1 with errno. */
 int clinux_interface_up(const char *name, int mtu);
 /* Bytes of the heap block at `p`. */
 size_t clinux_allocation_size(const void *p);
