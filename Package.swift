@@ -9,6 +9,7 @@ let package = Package(
         .library(name: "TCPEngine", targets: ["TCPEngine", "TCPSegments"]),
         .library(name: "TCPSimulation", targets: ["TCPSimulation", "Impairments"]),
         .library(name: "Chisocket", targets: ["Chisocket"]),
+        .library(name: "NIOChisocket", targets: ["NIOChisocket"]),
         .library(name: "chitcp-c", type: .dynamic, targets: ["libchitcp", "CChitcp"]),
         .library(name: "chitcp-preload", type: .dynamic, targets: ["ChitcpPreload"]),
     ],
@@ -17,6 +18,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0", traits: []),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
     ],
     targets: [
         .target(name: "TCPSegments", swiftSettings: strict),
@@ -137,6 +139,14 @@ let package = Package(
             linkerSettings: [.unsafeFlags(["-enable-experimental-feature", "Embedded", "-nostartfiles"])]),
         .target(name: "CChitcp"),
         .target(name: "Chisocket", dependencies: ["CLinux", "ControlRecords"], swiftSettings: strict),
+        .target(
+            name: "NIOChisocket",
+            dependencies: [
+                "CLinux", "Chisocket",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            swiftSettings: strict),
         .testTarget(
             name: "ChisocketTests",
             dependencies: ["CChitcp", "CLinux", "Chisocket", "ControlRecords", "libchitcp"],
