@@ -84,9 +84,11 @@ let package = Package(
             name: "DaemonTests",
             // Commands, samples and the library for unmodified programs are run by the tests.
             dependencies: [
-                "CLinux", "Chisocket", "ControlRecords", "Daemon", "DaemonProtocol", "Impairments", "NetworkLayer",
-                "TCPEngine",
-                "TCPSegments", "chitcp", "chitcpd", "echo-client", "echo-server", "file-sender",
+                "CLinux", "Chisocket", "ControlRecords", "Daemon", "DaemonProtocol", "Impairments", "NIOChisocket",
+                "NetworkLayer", "TCPEngine", "TCPSegments", "chitcp", "chitcpd", "echo-client", "echo-server",
+                "file-sender", "http-server",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
             ],
             exclude: ["Programs"], swiftSettings: strict),
         .testTarget(
@@ -130,6 +132,15 @@ let package = Package(
             name: "echo-client", dependencies: ["Chisocket"], path: "Samples/Swift/echo-client", swiftSettings: strict),
         .executableTarget(
             name: "file-sender", dependencies: ["Chisocket"], path: "Samples/Swift/file-sender", swiftSettings: strict),
+        .executableTarget(
+            name: "http-server",
+            dependencies: [
+                "Chisocket", "NIOChisocket",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            path: "Samples/Swift/http-server", swiftSettings: strict),
         .target(name: "CLinux"),
         .target(name: "ControlRecords"),
         .target(

@@ -4,7 +4,7 @@ import ControlRecords
 import Glibc
 
 /// The identity of a chisocket: "\0chitcp/<daemon>/<id>".
-package struct DescriptorIdentity: Hashable {
+struct DescriptorIdentity: Hashable {
     let daemonID: UInt64
     let socketID: UInt64
 

@@ -54,12 +54,12 @@ extension DescriptorCalls {
         }
         var request = try chitcp_request.setOption(level: level, name: name, value)
         let response = try call(&request, on: descriptor, daemon, name: "setsockopt")
-        fitSendBuffer(of: descriptor, response)
+        var room = response.argument.0
+        fitSendBuffer(of: descriptor, to: &room)
     }
 
     /// A small send buffer is to be felt by the writer, whose bytes wait in the descriptor first.
-    static func fitSendBuffer(of descriptor: Int32, _ response: chitcp_response) {
-        var room = response.argument.0
+    static func fitSendBuffer(of descriptor: Int32, to room: inout Int32) {
         if room > 0 {
             setsockopt(descriptor, SOL_SOCKET, SO_SNDBUF, &room, socklen_t(MemoryLayout<Int32>.size))
         }

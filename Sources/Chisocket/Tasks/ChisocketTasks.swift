@@ -57,6 +57,7 @@ extension Chisocket {
             noteNames(local: ChisocketAddress(response.local), remote: ChisocketAddress(response.remote))
             DescriptorRoles.note(.connected, descriptor, identity)
         } catch is CancellationError {
+            // Nobody waits for this any more, and nobody can cancel it.
             TaskConnection.to(daemon).tell(chitcp_request(CHITCP_OP_ABORT), about: identity)
             close()
             throw CancellationError()
@@ -94,20 +95,25 @@ extension Chisocket {
 
     /// Waits for a connection and takes it.
     public func accept() async throws -> Chisocket {
-        let (descriptor, identity) = try await requireListening()
+        let listening = try await requireListening()
         defer { leave() }
-        return try await retry(descriptor, "accept", .reading) { () throws(ChisocketError) in
-            try takeConnection(from: descriptor, identity)
+        return try await retry(listening.descriptor, "accept", .reading) { () throws(ChisocketError) in
+            try takeConnection(from: listening)
         }
     }
 
-    /// The next connection of a listening chisocket, nil if there is none now. The caller holds `descriptor`.
-    package func takeConnection(
-        from descriptor: Int32, _ identity: DescriptorIdentity
-    ) throws(ChisocketError) -> Chisocket? {
+    /// A descriptor that is held and known to listen.
+    package struct Listening: Sendable {
+        /// The descriptor.
+        package let descriptor: Int32
+        fileprivate let identity: DescriptorIdentity
+    }
+
+    /// The next connection of a listening chisocket, nil if there is none now.
+    package func takeConnection(from listening: Listening) throws(ChisocketError) -> Chisocket? {
         do throws(ChisocketError) {
             let accepted = try DescriptorCalls.take(
-                from: descriptor, identity, closeOnExec: true, flags: Int32(MSG_DONTWAIT))
+                from: listening.descriptor, listening.identity, closeOnExec: true, flags: Int32(MSG_DONTWAIT))
             return Chisocket(accepted, daemon: daemon)
         } catch {
             if error.errno == EAGAIN || error.errno == EINTR { return nil }
@@ -115,16 +121,16 @@ extension Chisocket {
         }
     }
 
-    /// Holds the descriptor of a chisocket that listens.
+    /// Holds the descriptor of a chisocket that listens, until `leave`.
     /// - Throws: EINVAL if it does not.
-    package func requireListening() async throws -> (descriptor: Int32, identity: DescriptorIdentity) {
+    package func requireListening() async throws -> Listening {
         let descriptor = try hold("accept")
         do {
             let identity = try DescriptorIdentity(of: descriptor, call: "accept")
             guard try await role(of: descriptor, identity, "accept") == .listening else {
                 throw ChisocketError(errno: EINVAL, call: "accept", context: "on a chisocket that does not listen")
             }
-            return (descriptor, identity)
+            return Listening(descriptor: descriptor, identity: identity)
         } catch {
             leave()
             throw error
@@ -180,7 +186,7 @@ extension Chisocket {
 
     /// Resets the connection and closes the chisocket.
     public func abort() async throws {
-        try await ask(chitcp_request(CHITCP_OP_ABORT), "abort")
+        try await reference("abort").abort()
         close()
     }
 
@@ -212,8 +218,8 @@ extension Chisocket {
             }
             return try set()
         }
-        let request = try bytes.withUnsafeBytes { try chitcp_request.setOption(level: level, name: name, $0) }
-        DescriptorCalls.fitSendBuffer(of: descriptor, try await ask(request, "setsockopt"))
+        var room = try await reference("setsockopt").setOption(level: level, name: name, bytes)
+        DescriptorCalls.fitSendBuffer(of: descriptor, to: &room)
     }
 
     /// An option's bytes by its numbers.
@@ -224,23 +230,28 @@ extension Chisocket {
             let get = { () throws(ChisocketError) in try DescriptorCalls.option(descriptor, level: level, name: name) }
             return try get()
         }
-        return try await ask(chitcp_request(CHITCP_OP_GET_OPTION, (level, name, 0, 0)), "getsockopt").bytes
+        return try await reference("getsockopt").option(level: level, name: name)
     }
 
     // MARK: What they share
+
+    /// Both ends as the daemon knows them, TCP's state by chiTCP's numbers, and the family.
+    package func names(
+        _ call: String = "getsockname"
+    ) async throws -> (
+        local: ChisocketAddress?, remote: ChisocketAddress?, state: Int32, family: ChisocketAddress.Family
+    ) {
+        DescriptorCalls.names(in: try await ask(chitcp_request(CHITCP_OP_NAMES), call))
+    }
 
     /// Has the daemon answer a request about this chisocket, and throws what it finds wrong.
     @discardableResult
     private func ask(
         _ request: chitcp_request, _ call: String, _ context: @autoclosure () -> String = "", attached: Int32 = -1
     ) async throws -> chitcp_response {
-        let descriptor = try hold(call)
+        _ = try hold(call)
         defer { leave() }
-        let identity = try DescriptorIdentity(of: descriptor, call: call)
-        let answer = try await TaskConnection.to(daemon).exchange(request, attached: attached, about: identity)
-        if answer.descriptor >= 0 { Glibc.close(answer.descriptor) }
-        try answer.response.check(call, context())
-        return answer.response
+        return try await reference(call).ask(request, call, context(), attached: attached)
     }
 
     /// What the descriptor is for; the daemon is asked only if this process does not know.
@@ -248,7 +259,7 @@ extension Chisocket {
         of descriptor: Int32, _ identity: DescriptorIdentity, _ call: String
     ) async throws -> DescriptorRoles.Role? {
         if let known = DescriptorRoles.role(of: descriptor, identity) { return known }
-        let names = DescriptorCalls.names(in: try await ask(chitcp_request(CHITCP_OP_NAMES), call))
+        let names = try await names(call)
         return DescriptorRoles.learn(descriptor, identity, state: names.state, hasPeer: names.remote != nil)
     }
 
