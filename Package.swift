@@ -9,6 +9,7 @@ let package = Package(
         .library(name: "TCPEngine", targets: ["TCPEngine", "TCPSegments"]),
         .library(name: "TCPSimulation", targets: ["TCPSimulation", "Impairments"]),
         .library(name: "Chisocket", targets: ["Chisocket"]),
+        .library(name: "NIOChisocket", targets: ["NIOChisocket"]),
         .library(name: "chitcp-c", type: .dynamic, targets: ["libchitcp", "CChitcp"]),
         .library(name: "chitcp-preload", type: .dynamic, targets: ["ChitcpPreload"]),
         .library(name: "chitcp-packetdrill", type: .dynamic, targets: ["PacketdrillPlugin"]),
@@ -18,6 +19,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0", traits: []),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
     ],
     targets: [
         .target(name: "TCPSegments", swiftSettings: strict),
@@ -83,9 +85,11 @@ let package = Package(
             name: "DaemonTests",
             // Commands, samples and the library for unmodified programs are run by the tests.
             dependencies: [
-                "CLinux", "Chisocket", "ControlRecords", "Daemon", "DaemonProtocol", "Impairments", "NetworkLayer",
-                "TCPEngine",
-                "TCPSegments", "chitcp", "chitcpd", "echo-client", "echo-server", "file-sender",
+                "CLinux", "Chisocket", "ControlRecords", "Daemon", "DaemonProtocol", "Impairments", "NIOChisocket",
+                "NetworkLayer", "TCPEngine", "TCPSegments", "chitcp", "chitcpd", "echo-client", "echo-server",
+                "file-sender", "http-server",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
             ],
             exclude: ["Programs"], swiftSettings: strict),
         .testTarget(
@@ -130,6 +134,15 @@ let package = Package(
             name: "echo-client", dependencies: ["Chisocket"], path: "Samples/Swift/echo-client", swiftSettings: strict),
         .executableTarget(
             name: "file-sender", dependencies: ["Chisocket"], path: "Samples/Swift/file-sender", swiftSettings: strict),
+        .executableTarget(
+            name: "http-server",
+            dependencies: [
+                "Chisocket", "NIOChisocket",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            path: "Samples/Swift/http-server", swiftSettings: strict),
         .target(name: "CLinux"),
         .target(
             name: "CPacketdrill",
@@ -149,6 +162,14 @@ let package = Package(
             linkerSettings: [.unsafeFlags(["-enable-experimental-feature", "Embedded", "-nostartfiles"])]),
         .target(name: "CChitcp"),
         .target(name: "Chisocket", dependencies: ["CLinux", "ControlRecords"], swiftSettings: strict),
+        .target(
+            name: "NIOChisocket",
+            dependencies: [
+                "CLinux", "Chisocket",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            swiftSettings: strict),
         .testTarget(
             name: "ChisocketTests",
             dependencies: ["CChitcp", "CLinux", "Chisocket", "ControlRecords", "libchitcp"],

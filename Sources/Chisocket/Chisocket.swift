@@ -1,16 +1,20 @@
-// The blocking chisocket of Swift programs: an object that owns one descriptor.
+// The chisocket of Swift programs: an object that owns one descriptor. Here are the calls that block; those that tasks await
+// have the same names and stand in Tasks/.
 import CLinux
 import Glibc
 import Synchronization
 
-/// A stream socket of chitcpd's TCP. Calls block; an instance may be used from several threads, and `close` from any thread
-/// wakes those that wait in it (they throw EBADF). It is closed when the last reference goes.
+/// A stream socket of chitcpd's TCP. Calls block, and in async functions they are awaited; an instance may be used from
+/// several threads and tasks, and `close` from any wakes those that wait in it (they throw EBADF). It is closed when the last
+/// reference goes.
 public final class Chisocket: Sendable {
     private struct Contents {
         var descriptor: Int32
         /// Calls in flight: the descriptor's number stays ours until the last of them has returned.
         var users = 0
         var isClosed = false
+        /// Both ends, where this object knows that they will not change any more.
+        var names: (local: ChisocketAddress?, remote: ChisocketAddress?)?
     }
 
     private let contents: Mutex<Contents>
@@ -32,24 +36,45 @@ public final class Chisocket: Sendable {
         self.daemon = daemon
     }
 
+    /// The chisocket of a connection just accepted.
+    convenience init(_ accepted: DescriptorCalls.Accepted, daemon: DaemonPath) {
+        self.init(owning: accepted.descriptor, daemon: daemon)
+        noteNames(local: accepted.local, remote: accepted.remote)
+    }
+
     deinit { close() }
+
+    /// The names of an established connection.
+    var connectedNames: (local: ChisocketAddress?, remote: ChisocketAddress?)? { contents.withLock { $0.names } }
+
+    /// From now on these are the names.
+    func noteNames(local: ChisocketAddress?, remote: ChisocketAddress?) {
+        contents.withLock { $0.names = (local, remote) }
+    }
 
     /// Calls `body` with the descriptor, which stays open during the call: for poll(2), sendfile(2) and the like.
     /// - Throws: EBADF if the chisocket has been closed, or what `body` throws.
     public func withDescriptor<R>(
         _ call: String = "withDescriptor", _ body: (Int32) throws(ChisocketError) -> R
     ) throws(ChisocketError) -> R {
+        let descriptor = try hold(call)
+        defer { leave() }
+        return try body(descriptor)
+    }
+
+    /// The descriptor, which stays open until as many `leave` as `hold`.
+    package func hold(_ call: String) throws(ChisocketError) -> Int32 {
         let descriptor = contents.withLock { contents -> Int32 in
             guard !contents.isClosed else { return -1 }
             contents.users += 1
             return contents.descriptor
         }
         guard descriptor >= 0 else { throw ChisocketError(errno: EBADF, call: call) }
-        defer { leave() }
-        return try body(descriptor)
+        return descriptor
     }
 
-    private func leave() {
+    /// The end of what `hold` began.
+    package func leave() {
         let finished = contents.withLock { contents -> Int32 in
             contents.users -= 1
             return contents.isClosed && contents.users == 0 ? contents.descriptor : -1
@@ -85,7 +110,7 @@ public final class Chisocket: Sendable {
         }
     }
 
-    private var isClosed: Bool { contents.withLock { $0.isClosed } }
+    var isClosed: Bool { contents.withLock { $0.isClosed } }
 
     // MARK: Connections
 
@@ -133,7 +158,7 @@ public final class Chisocket: Sendable {
         on address: ChisocketAddress, backlog: Int32 = 128, daemon: DaemonPath = .standard
     ) throws(ChisocketError) -> Chisocket {
         let made = try Chisocket(address.family, daemon: daemon)
-        try made.setReuseAddress(true)
+        try made.set(.reuseAddress, to: true)
         try made.bind(to: address)
         try made.listen(backlog: backlog)
         return made
@@ -144,8 +169,8 @@ public final class Chisocket: Sendable {
         try withDescriptor("accept") { d throws(ChisocketError) -> Chisocket in
             while true {
                 do throws(ChisocketError) {
-                    let accepted = try DescriptorCalls.accept(d, closeOnExec: true, daemon: daemon)
-                    return Chisocket(owning: accepted.descriptor, daemon: daemon)
+                    return Chisocket(
+                        try DescriptorCalls.accept(d, closeOnExec: true, daemon: daemon), daemon: daemon)
                 } catch {
                     if isClosed { throw ChisocketError(errno: EBADF, call: "accept") }
                     if error.errno != EINTR { throw error }
@@ -215,18 +240,21 @@ public final class Chisocket: Sendable {
         case sending
         /// Both.
         case both
-    }
 
-    /// Ends one or both directions and keeps the chisocket.
-    public func shutdown(_ direction: Direction) throws(ChisocketError) {
-        let how =
-            switch direction {
+        /// SHUT_RD, SHUT_WR or SHUT_RDWR.
+        var how: Int32 {
+            switch self {
             case .receiving: Int32(SHUT_RD)
             case .sending: Int32(SHUT_WR)
             case .both: Int32(SHUT_RDWR)
             }
+        }
+    }
+
+    /// Ends one or both directions and keeps the chisocket.
+    public func shutdown(_ direction: Direction) throws(ChisocketError) {
         try withDescriptor("shutdown") { d throws(ChisocketError) in
-            try DescriptorCalls.shutdown(d, how: how, daemon: daemon)
+            try DescriptorCalls.shutdown(d, how: direction.how, daemon: daemon)
         }
     }
 

@@ -15,8 +15,7 @@ final class ControlConnection {
     init(_ daemon: DaemonPath) throws(ChisocketError) {
         self.daemon = daemon
         socket = try LibrarySocket(connectedTo: daemon.controlPath, type: SOCK_SEQPACKET, of: daemon)
-        var hello = chitcp_request()
-        hello.operation = CHITCP_OP_HELLO.rawValue
+        var hello = chitcp_request(CHITCP_OP_HELLO)
         let answer = try exchange(&hello, name: "socket", isInterruptible: false).response
         guard answer.result >= 0 else { throw .noDaemon(at: daemon.path, errno: answer.error) }
         daemonID = answer.value

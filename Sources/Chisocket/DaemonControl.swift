@@ -11,8 +11,7 @@ public enum DaemonControl {
 
     /// What the daemon has done since it began.
     public static func totals(of daemon: DaemonPath = .standard) throws(ChisocketError) -> DaemonTotals {
-        var request = chitcp_request()
-        request.operation = CHITCP_OP_TOTALS.rawValue
+        var request = chitcp_request(CHITCP_OP_TOTALS)
         let connection = try ThreadConnections.connection(to: daemon)
         let (response, received) = try connection.exchange(&request, name: "totals", isInterruptible: false)
         if received >= 0 { close(received) }
@@ -28,9 +27,7 @@ public enum DaemonControl {
         var list: [SocketStatus] = []
         var next: Int32 = 0
         while true {
-            var request = chitcp_request()
-            request.operation = CHITCP_OP_LIST.rawValue
-            request.argument.0 = next
+            var request = chitcp_request(CHITCP_OP_LIST, (next, 0, 0, 0))
             let connection = try ThreadConnections.connection(to: daemon)
             let (response, received) = try connection.exchange(&request, name: "sockets", isInterruptible: false)
             if received >= 0 { close(received) }

@@ -13,26 +13,23 @@ public enum DescriptorCalls {
     public static func socket(
         domain: Int32, type: Int32, protocol number: Int32 = 0, daemon: DaemonPath = .standard
     ) throws(ChisocketError) -> Int32 {
-        let flags = Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue)
-        guard domain == AF_INET || domain == AF_INET6 else { throw ChisocketError(errno: EAFNOSUPPORT, call: "socket") }
-        guard type & ~flags == Int32(SOCK_STREAM.rawValue) else {
-            throw ChisocketError(errno: ESOCKTNOSUPPORT, call: "socket", context: "of type \(type & ~flags)")
-        }
-        guard number == 0 || number == Int32(IPPROTO_TCP) else {
-            throw ChisocketError(errno: EPROTONOSUPPORT, call: "socket", context: "of protocol \(number)")
-        }
-        var request = chitcp_request()
-        request.operation = CHITCP_OP_SOCKET.rawValue
-        request.argument = (domain, Int32(SOCK_STREAM.rawValue), number, 0)
+        var request = try chitcp_request.socket(domain: domain, type: type, protocol: number)
         let connection = try ThreadConnections.connection(to: daemon)
         let (response, descriptor) = try connection.exchange(&request, name: "socket", isInterruptible: false)
+        return try made(descriptor, response, type: type, daemonID: connection.daemonID)
+    }
+
+    /// The end of socket(2): `descriptor` came with the daemon's response.
+    static func made(
+        _ descriptor: Int32, _ response: chitcp_response, type: Int32, daemonID: UInt64
+    ) throws(ChisocketError) -> Int32 {
         guard response.result >= 0, descriptor >= 0 else {
             if descriptor >= 0 { Glibc.close(descriptor) }
             throw ChisocketError(errno: response.error == 0 ? EPROTO : response.error, call: "socket")
         }
         DescriptorNumbers.note(
             response.argument.1, descriptor,
-            DescriptorIdentity(daemonID: connection.daemonID, socketID: response.socket_id))
+            DescriptorIdentity(daemonID: daemonID, socketID: response.socket_id))
         // Descriptors arrive close-on-exec and blocking.
         if type & Int32(SOCK_CLOEXEC.rawValue) == 0 { _ = fcntl(descriptor, F_SETFD, 0) }
         if type & Int32(SOCK_NONBLOCK.rawValue) != 0 { _ = fcntl(descriptor, F_SETFL, O_RDWR | O_NONBLOCK) }
@@ -43,9 +40,7 @@ public enum DescriptorCalls {
     public static func bind(
         _ descriptor: Int32, to address: ChisocketAddress, daemon: DaemonPath = .standard
     ) throws(ChisocketError) {
-        var request = chitcp_request()
-        request.operation = CHITCP_OP_BIND.rawValue
-        request.address = address.record
+        var request = chitcp_request(CHITCP_OP_BIND, address: address)
         try call(&request, on: descriptor, daemon, name: "bind", context: "to \(address)")
     }
 
@@ -53,9 +48,7 @@ public enum DescriptorCalls {
     public static func listen(
         _ descriptor: Int32, backlog: Int32, daemon: DaemonPath = .standard
     ) throws(ChisocketError) {
-        var request = chitcp_request()
-        request.operation = CHITCP_OP_LISTEN.rawValue
-        request.argument.0 = backlog
+        var request = chitcp_request(CHITCP_OP_LISTEN, (backlog, 0, 0, 0))
         try call(&request, on: descriptor, daemon, attached: true, name: "listen")
         DescriptorRoles.note(.listening, descriptor, try DescriptorIdentity(of: descriptor, call: "listen"))
     }
@@ -65,12 +58,10 @@ public enum DescriptorCalls {
     public static func connect(
         _ descriptor: Int32, to address: ChisocketAddress, daemon: DaemonPath = .standard
     ) throws(ChisocketError) {
-        var request = chitcp_request()
-        request.operation = CHITCP_OP_CONNECT.rawValue
-        request.address = address.record
         let flags = fcntl(descriptor, F_GETFL)
         guard flags >= 0 else { throw ChisocketError(errno: errno, call: "connect") }
-        request.argument.0 = flags & O_NONBLOCK != 0 ? 1 : 0
+        var request = chitcp_request(
+            CHITCP_OP_CONNECT, (flags & O_NONBLOCK != 0 ? 1 : 0, 0, 0, 0), address: address)
         do throws(ChisocketError) {
             try call(
                 &request, on: descriptor, daemon, attached: true, name: "connect", context: "to \(address)",
@@ -88,9 +79,13 @@ public enum DescriptorCalls {
     private static func renew(
         _ descriptor: Int32, _ flags: Int32, _ family: ChisocketAddress.Family, _ daemon: DaemonPath
     ) throws(ChisocketError) {
-        let closes = fcntl(descriptor, F_GETFD) & FD_CLOEXEC
         let type = Int32(SOCK_STREAM.rawValue) | (flags & O_NONBLOCK != 0 ? Int32(SOCK_NONBLOCK.rawValue) : 0)
-        let fresh = try socket(domain: family.domain, type: type, daemon: daemon)
+        try replace(descriptor, with: try socket(domain: family.domain, type: type, daemon: daemon))
+    }
+
+    /// Makes `descriptor` mean the new chisocket `fresh`, which is closed.
+    static func replace(_ descriptor: Int32, with fresh: Int32) throws(ChisocketError) {
+        let closes = fcntl(descriptor, F_GETFD) & FD_CLOEXEC
         defer { Glibc.close(fresh) }
         guard dup2(fresh, descriptor) == descriptor, fcntl(descriptor, F_SETFD, closes) == 0 else {
             throw ChisocketError(errno: errno, call: "connect")
@@ -116,13 +111,22 @@ public enum DescriptorCalls {
         guard try role(of: listener, identity, daemon, call: "accept") == .listening else {
             throw ChisocketError(errno: EINVAL, call: "accept", context: "on a chisocket that does not listen")
         }
+        return try take(from: listener, identity, closeOnExec: closeOnExec)
+    }
+
+    /// Takes the next connection out of a listening descriptor: recvmsg(2) with `flags`.
+    static func take(
+        from listener: Int32, _ identity: DescriptorIdentity, closeOnExec: Bool, flags: Int32 = 0
+    ) throws(ChisocketError) -> Accepted {
         var record = chitcp_accepted()
         var received: Int32 = -1
         // The kernel never joins two records that carry descriptors, so one call takes one connection, whole.
         let count = withUnsafeMutableBytes(of: &record) {
-            clinux_receive_descriptor(listener, $0.baseAddress, $0.count, &received, 0)
+            clinux_receive_descriptor(listener, $0.baseAddress, $0.count, &received, flags)
         }
-        let code = count < 0 ? errno : EINVAL
+        var code = count < 0 ? errno : EINVAL
+        // A record without its descriptor: this process has none left, and the connection is lost.
+        if count == MemoryLayout<chitcp_accepted>.size, received < 0 { code = EMFILE }
         guard count == MemoryLayout<chitcp_accepted>.size, record.magic == CHITCP_CONTROL_MAGIC, received >= 0 else {
             if received >= 0 { Glibc.close(received) }
             throw ChisocketError(
@@ -176,9 +180,7 @@ public enum DescriptorCalls {
         try requireConnected(descriptor, daemon, call: "shutdown")
         if how != Int32(SHUT_WR) {
             // The daemon is told first: on its end this would look like a close.
-            var request = chitcp_request()
-            request.operation = CHITCP_OP_SHUTDOWN.rawValue
-            request.argument.0 = how
+            var request = chitcp_request(CHITCP_OP_SHUTDOWN, (how, 0, 0, 0))
             try call(&request, on: descriptor, daemon, name: "shutdown")
         }
         guard Glibc.shutdown(descriptor, how) == 0 else { throw ChisocketError(errno: errno, call: "shutdown") }

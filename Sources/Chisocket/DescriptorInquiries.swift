@@ -10,10 +10,15 @@ extension DescriptorCalls {
     ) throws(ChisocketError) -> (
         local: ChisocketAddress?, remote: ChisocketAddress?, state: Int32, family: ChisocketAddress.Family
     ) {
-        var request = chitcp_request()
-        request.operation = CHITCP_OP_NAMES.rawValue
-        let response = try call(&request, on: descriptor, daemon, name: name)
-        return (
+        var request = chitcp_request(CHITCP_OP_NAMES)
+        return names(in: try call(&request, on: descriptor, daemon, name: name))
+    }
+
+    /// The answer to CHITCP_OP_NAMES.
+    static func names(
+        in response: chitcp_response
+    ) -> (local: ChisocketAddress?, remote: ChisocketAddress?, state: Int32, family: ChisocketAddress.Family) {
+        (
             ChisocketAddress(response.local), ChisocketAddress(response.remote), response.argument.0,
             response.argument.2 == AF_INET6 ? .ipv6 : .ipv4
         )
@@ -32,11 +37,8 @@ extension DescriptorCalls {
             }
             return Array(value.prefix(Int(length)))
         }
-        var request = chitcp_request()
-        request.operation = CHITCP_OP_GET_OPTION.rawValue
-        request.argument = (level, name, 0, 0)
-        let response = try call(&request, on: descriptor, daemon, name: "getsockopt")
-        return withUnsafeBytes(of: response.data) { Array($0.prefix(Int(response.data_length))) }
+        var request = chitcp_request(CHITCP_OP_GET_OPTION, (level, name, 0, 0))
+        return try call(&request, on: descriptor, daemon, name: "getsockopt").bytes
     }
 
     /// Sets an option: by the daemon, or by the kernel for those that belong to the descriptor.
@@ -50,21 +52,21 @@ extension DescriptorCalls {
             }
             return
         }
-        guard value.count <= Int(CHITCP_DATA_MAX) else { throw ChisocketError(errno: EINVAL, call: "setsockopt") }
-        var request = chitcp_request()
-        request.operation = CHITCP_OP_SET_OPTION.rawValue
-        request.argument = (level, name, 0, 0)
-        request.data_length = UInt32(value.count)
-        withUnsafeMutableBytes(of: &request.data) { $0.copyBytes(from: value) }
+        var request = try chitcp_request.setOption(level: level, name: name, value)
         let response = try call(&request, on: descriptor, daemon, name: "setsockopt")
-        // A small send buffer is to be felt by the writer, whose bytes wait in the descriptor first.
         var room = response.argument.0
+        fitSendBuffer(of: descriptor, to: &room)
+    }
+
+    /// A small send buffer is to be felt by the writer, whose bytes wait in the descriptor first.
+    static func fitSendBuffer(of descriptor: Int32, to room: inout Int32) {
         if room > 0 {
             setsockopt(descriptor, SOL_SOCKET, SO_SNDBUF, &room, socklen_t(MemoryLayout<Int32>.size))
         }
     }
 
-    private static func isKernelOption(_ level: Int32, _ name: Int32) -> Bool {
+    /// True for the options that belong to the descriptor and not to the daemon.
+    static func isKernelOption(_ level: Int32, _ name: Int32) -> Bool {
         level == SOL_SOCKET
             && (name == SO_RCVTIMEO || name == SO_SNDTIMEO || name == SO_RCVLOWAT || name == SO_PEEK_OFF
                 || name == SO_OOBINLINE)
@@ -72,8 +74,7 @@ extension DescriptorCalls {
 
     /// Resets the connection, whatever is queued (RFC 9293 3.10.5).
     public static func abort(_ descriptor: Int32, daemon: DaemonPath = .standard) throws(ChisocketError) {
-        var request = chitcp_request()
-        request.operation = CHITCP_OP_ABORT.rawValue
+        var request = chitcp_request(CHITCP_OP_ABORT)
         try call(&request, on: descriptor, daemon, name: "abort")
     }
 
@@ -93,10 +94,7 @@ extension DescriptorCalls {
         let (response, received) = try connection.exchange(
             &request, attached: attached ? descriptor : -1, name: name, isInterruptible: isInterruptible)
         if received >= 0 { Glibc.close(received) }
-        guard response.result >= 0 else {
-            throw ChisocketError(
-                errno: response.error == 0 ? EPROTO : response.error, call: name, context: context())
-        }
+        try response.check(name, context())
         return response
     }
 
@@ -106,16 +104,7 @@ extension DescriptorCalls {
     ) throws(ChisocketError) -> DescriptorRoles.Role? {
         if let known = DescriptorRoles.role(of: descriptor, identity) { return known }
         let answer = try names(descriptor, call: name, daemon: daemon)
-        let role: DescriptorRoles.Role
-        if answer.state == 1 {
-            role = .listening
-        } else if answer.remote != nil {
-            role = .connected
-        } else {
-            return nil
-        }
-        DescriptorRoles.note(role, descriptor, identity)
-        return role
+        return DescriptorRoles.learn(descriptor, identity, state: answer.state, hasPeer: answer.remote != nil)
     }
 
     /// Throws ENOTCONN unless the chisocket is or was connected, or is connecting: bytes written into a descriptor before

@@ -61,8 +61,7 @@ extension DescriptorCalls {
     public static func queued(
         _ descriptor: Int32, daemon: DaemonPath = .standard
     ) throws(ChisocketError) -> (unacknowledged: Int, unsent: Int) {
-        var request = chitcp_request()
-        request.operation = CHITCP_OP_QUEUES.rawValue
+        var request = chitcp_request(CHITCP_OP_QUEUES)
         let response = try call(&request, on: descriptor, daemon, name: "ioctl")
         return (Int(response.argument.0), Int(response.argument.1))
     }

@@ -1,4 +1,5 @@
 // What this process knows of its descriptors, so that data calls need not ask the daemon.
+import ControlRecords
 import Glibc
 import Synchronization
 
@@ -23,6 +24,22 @@ enum DescriptorRoles {
     /// Remembers a role.
     static func note(_ role: Role, _ descriptor: Int32, _ identity: DescriptorIdentity) {
         known.withLock { $0[descriptor] = (identity, role) }
+    }
+
+    /// What the daemon's answer about `descriptor` says it is for, nil for nothing yet; remembered.
+    static func learn(
+        _ descriptor: Int32, _ identity: DescriptorIdentity, state: Int32, hasPeer: Bool
+    ) -> Role? {
+        let role: Role
+        if state == CHITCP_STATE_LISTEN {
+            role = .listening
+        } else if hasPeer {
+            role = .connected
+        } else {
+            return nil
+        }
+        note(role, descriptor, identity)
+        return role
     }
 
     /// Forgets a descriptor that is being closed.

@@ -11,9 +11,13 @@ final class LibrarySocket {
     private let process = getpid()
 
     /// Connects to the daemon's UNIX socket at `path`; `daemon` is what an error names.
-    /// - Parameter type: SOCK_STREAM or SOCK_SEQPACKET.
-    init(connectedTo path: String, type: __socket_type, of daemon: DaemonPath) throws(ChisocketError) {
-        let low = socket(AF_UNIX, Int32(type.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+    /// - Parameters:
+    ///   - type: SOCK_STREAM or SOCK_SEQPACKET.
+    ///   - flags: SOCK_NONBLOCK for one that never waits: with EAGAIN the daemon has too many clients in its queue.
+    init(
+        connectedTo path: String, type: __socket_type, flags: Int32 = 0, of daemon: DaemonPath
+    ) throws(ChisocketError) {
+        let low = socket(AF_UNIX, Int32(type.rawValue) | Int32(SOCK_CLOEXEC.rawValue) | flags, 0)
         guard low >= 0 else { throw ChisocketError(errno: errno, call: "socket") }
         let result = Self.connect(low, to: path)
         guard result == 0 else {

@@ -13,7 +13,7 @@ struct Chisockets: StreamSockets {
 
     func connect(to endpoint: Endpoint, noDelay: Bool) throws -> Int32 {
         let made = try Chisocket(endpoint.address.isIPv4 ? .ipv4 : .ipv6, daemon: daemon)
-        if noDelay { try made.setNoDelay(true) }
+        if noDelay { try made.set(.noDelay, to: true) }
         try made.connect(to: try address(of: endpoint))
         return try made.releaseDescriptor()
     }

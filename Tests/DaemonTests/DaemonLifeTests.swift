@@ -105,11 +105,11 @@ struct DaemonLifeTests {
         let folder = try TemporaryFolder()
         let daemon = try TestDaemon("\(net).1", in: folder)
         let socket = try Chisocket(.ipv4, daemon: daemon.path)
-        #expect(try socket.noDelay == false)
-        try socket.setNoDelay(true)
-        #expect(try socket.noDelay)
-        try socket.setReuseAddress(true)
-        #expect(try socket.reuseAddress)
+        #expect(try socket.value(of: .noDelay) == false)
+        try socket.set(.noDelay, to: true)
+        #expect(try socket.value(of: .noDelay))
+        try socket.set(.reuseAddress, to: true)
+        #expect(try socket.value(of: .reuseAddress))
         let unknown = errnoOf {
             try socket.withDescriptor { descriptor throws(ChisocketError) in
                 _ = try DescriptorCalls.option(descriptor, level: Int32(IPPROTO_TCP), name: 9999, daemon: daemon.path)

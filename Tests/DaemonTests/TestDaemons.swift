@@ -1,4 +1,5 @@
 // Real daemons on threads of this process, each in a folder and at an address of its own.
+import CLinux
 import Chisocket
 import Daemon
 import Glibc

@@ -178,7 +178,7 @@ struct TwoDaemonsTests {
         let listener = try b.listener(port: 7)
         let client = try a.connect(to: b, port: 7)
         let server = try listener.acceptLimited()
-        try server.setLinger(seconds: 0)
+        try server.set(.linger, to: .zero)
         server.close()
         #expect(errnoOf { _ = try client.receive() } == ECONNRESET)
     }

@@ -29,8 +29,7 @@ package enum DescriptorNumbers {
         }
         if let entry, entry.identity == identity { return entry.number }
         // Inherited, or duplicated: the daemon is asked.
-        var request = chitcp_request()
-        request.operation = CHITCP_OP_NAMES.rawValue
+        var request = chitcp_request(CHITCP_OP_NAMES)
         let response = try DescriptorCalls.call(&request, on: descriptor, daemon, name: "chitcpd_debug")
         note(response.argument.1, descriptor, identity)
         return response.argument.1
