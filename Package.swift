@@ -119,7 +119,8 @@ let package = Package(
         .testTarget(
             name: "TunTests",
             dependencies: [
-                "CTestSupport", "Chisocket", "ControlRecords", "Daemon", "Impairments", "NetworkLayer", "TCPSegments",
+                "CTestSupport", "Chisocket", "ControlRecords", "Daemon", "Impairments", "NetworkLayer", "TCPEngine",
+                "TCPSegments",
             ],
             swiftSettings: strict),
         .executableTarget(

@@ -62,6 +62,13 @@ public struct DaemonCommand: ParsableCommand {
     var receiveBuffer: String?
     @Option(name: .long, help: "Congestion control of connections: cubic (default), reno or bbr.")
     var congestion: String?
+    @Option(
+        name: .long,
+        help: """
+            Congestion marks (ECN), where the link carries them: off, accept (default: peers that ask get them), on (peers are \
+            asked), accurate (asked for accurate feedback).
+            """)
+    var ecn: String?
     @Option(name: .long, help: "Sockets at once.")
     var maxSockets: Int?
     @Option(name: .long, help: "Append the log to this file instead of standard error.")
@@ -157,6 +164,11 @@ public struct DaemonCommand: ParsableCommand {
                 throw ValidationError("--congestion \(congestion): cubic, reno or bbr.")
             }
             c.host.connection.congestionControl = algorithm
+        }
+        if let ecn {
+            let uses: [String: ECNUse] = ["off": .off, "accept": .accept, "on": .classic, "accurate": .accurate]
+            guard let use = uses[ecn] else { throw ValidationError("--ecn \(ecn): off, accept, on or accurate.") }
+            c.host.connection.ecn = use
         }
         if let maxSockets {
             guard maxSockets > 0 else { throw ValidationError("--max-sockets \(maxSockets): at least 1.") }

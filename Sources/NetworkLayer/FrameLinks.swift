@@ -327,11 +327,11 @@ public final class FrameLinks {
             // Without a checksum it is as if it had one, unless nothing has here: the wire is an imagined one.
             let isProtected = configuration.checksums != .never || segment[16] != 0 || segment[17] != 0
             statistics.badChecksums += filter.deliver(
-                segment, tuple, on: link, isProtected: isProtected, passage, to: self, at: now)
+                segment, tuple, on: link, ecn: .notCapable, isProtected: isProtected, passage, to: self, at: now)
             return
         }
         if tap.isOn { tap.received(segment, header, count: payload.count, tuple) }
-        receiver.segmentArrived(header, payload: payload, tuple: tuple, on: link, at: now)
+        receiver.segmentArrived(header, payload: payload, tuple: tuple, on: link, ecn: .notCapable, at: now)
     }
 
     /// Sends segments over a link. They wait in memory until `flush`.
@@ -510,7 +510,7 @@ extension FrameLinks: SegmentCarrier {
                 remote: Endpoint(segment.tuple.remote.address, header.sourcePort))
             receiver.segmentArrived(
                 header, payload: UnsafeRawBufferPointer(rebasing: bytes[offset...]), tuple: tuple, on: segment.link,
-                at: now)
+                ecn: .notCapable, at: now)
         }
     }
 }

@@ -52,6 +52,8 @@ public struct ConnectionConfiguration: Sendable {
     public var timestamps = true
     /// Whether selective acknowledgments are offered (RFC 2018).
     public var selectiveAcks = true
+    /// Whether congestion marks are asked for, or given to those that ask, where the link can carry them (RFC 3168, RFC 9768).
+    public var ecn = ECNUse.accept
     /// Whether an idle connection asks its peer for a sign of life (RFC 9293 3.8.4; SO_KEEPALIVE).
     public var keepAlive = false
     /// How long a connection is idle before it asks (RFC 9293 3.8.4: at least two hours by default; TCP_KEEPIDLE).

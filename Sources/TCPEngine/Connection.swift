@@ -41,6 +41,8 @@ public final class Connection: TurnTaking {
     @exclusivity(unchecked) var rate = DeliveryRate()
     @exclusivity(unchecked) var rack = RACK()
     @exclusivity(unchecked) var duplicates = DuplicateAcks()
+    /// Congestion marks, where both ends and the link know them; nil: they do not.
+    @exclusivity(unchecked) var marks: CongestionMarks?
     /// Losses are being repaired; nil: none.
     @exclusivity(unchecked) var episode: RecoveryEpisode?
     /// The last reduction of the window, while it may still prove needless.

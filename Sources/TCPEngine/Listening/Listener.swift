@@ -21,6 +21,9 @@ final class HalfOpen {
     let sentAt: Instant
     var retransmissions = 0
     var deadline: Instant
+    /// How congestion marks are told, and with which the SYN came.
+    private(set) var feedback = ECNFeedback.none
+    private(set) var synCodepoint = ECNField.notCapable
 
     init(
         tuple: FourTuple, link: LinkID, listener: Listener, iss: SequenceNumber, timestampOffset: UInt32,
@@ -40,11 +43,19 @@ final class HalfOpen {
         deadline = now + listener.configuration.initialRTO
     }
 
+    /// The SYN asks with these bits; the link carries marks.
+    func agreeOnMarks(_ syn: ControlBits, synCameWith codepoint: ECNField) {
+        feedback = ECNNegotiation.answer(to: syn, listener.configuration.ecn)
+        synCodepoint = codepoint
+    }
+
     /// The SYN-ACK of this record.
     func synAck(_ link: LinkProperties, at now: Instant) -> SegmentHeader {
         var header = SegmentHeader(
             sourcePort: tuple.local.port, destinationPort: tuple.remote.port, sequenceNumber: iss,
-            acknowledgmentNumber: irs + 1, controlBits: [.syn, .ack],
+            acknowledgmentNumber: irs + 1,
+            controlBits: ControlBits([.syn, .ack]).union(
+                ECNNegotiation.agreement(feedback, synCameWith: synCodepoint)),
             window: WindowField(UInt16(min(listener.configuration.receiveBufferSize, 65_535))))
         if listener.configuration.announcesMSS {
             header.options.maximumSegmentSize = UInt16(

@@ -76,6 +76,14 @@ public struct ConnectionInfo: Sendable {
     public let segmentsStale: UInt64
     /// Which options both ends agreed on.
     public let usesTimestamps, usesSelectiveAcks, usesWindowScaling: Bool
+    /// How the two ends tell each other of congestion marks.
+    public let ecn: ECNFeedback
+    /// Whether the peer's segments said that they could be marked.
+    public let sawECNCapable: Bool
+    /// Segments that came marked, and marks that the peer told of.
+    public let marksReceived, marksReported: UInt64
+    /// Reductions of the window because of marks.
+    public let markReactions: UInt32
     /// Why nothing was sent when last asked.
     public let holdReason: HoldReason
 }
@@ -105,6 +113,9 @@ extension Connection {
             consecutiveTimeouts: timeoutCount, segmentsDropped: statistics.droppedSegments,
             segmentsStale: statistics.staleSegments,
             usesTimestamps: timestamps.isOn, usesSelectiveAcks: selectiveAcks, usesWindowScaling: scalesWindows,
+            ecn: marks?.feedback ?? .none, sawECNCapable: marks?.sawCapable ?? false,
+            marksReceived: marks?.marksReceived ?? 0, marksReported: marks?.marksReported ?? 0,
+            markReactions: marks?.reactions ?? 0,
             holdReason: holdReason)
     }
 

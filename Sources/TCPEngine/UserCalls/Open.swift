@@ -20,6 +20,7 @@ extension Connection {
         tcb.receive.edge = StreamOffset(1) + min(configuration.receiveBufferSize, 65_535)
         if synAckWasSent { tcb.send.nxt = StreamOffset(1) } else { synPending = true }
         negotiate(halfOpen.offer, at: halfOpen.sentAt)
+        if halfOpen.feedback != .none { marks = CongestionMarks(halfOpen.feedback, synCameWith: halfOpen.synCodepoint) }
         lastReceived = now
         progressAt = now
         updateSendWindow(halfOpen.peerWindow.scaled(by: .none).bytes)
