@@ -36,6 +36,8 @@ struct ECNTests {
         let bench = try Bench(commands: "echo \(c.kernel) > /proc/sys/net/ipv4/tcp_ecn") {
             $0.host.connection.ecn = use
         }
+        // A SYN that is lost because the device is not quite up would be sent again without asking.
+        _ = try bench.connected(kernelConnects: c.kernelConnects, isIPv4: isIPv4)
         let (kernel, ours) = try bench.connected(kernelConnects: c.kernelConnects, isIPv4: isIPv4)
         let data = (0..<1_000_000).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 >> 8) }
         let sender = Background {
@@ -56,7 +58,8 @@ struct ECNTests {
         #expect(all == data)
         for thread in [sender, receiver, writer] { #expect(thread.join() == nil) }
         // TCPI_OPT_ECN, and TCPI_OPT_ECN_SEEN: our packets said that they may be marked.
-        #expect(try kernel.options() & 24 == (c.agrees ? 24 : 0))
+        let options = try kernel.options()
+        #expect(options & 24 == (c.agrees ? 24 : 0), "\(options)")
     }
 
     @Test("a marked packet is answered with ECE until CWR, and only data may be marked", arguments: [true, false])
