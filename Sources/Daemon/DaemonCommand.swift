@@ -60,6 +60,10 @@ public struct DaemonCommand: ParsableCommand {
     var sendBuffer: String?
     @Option(name: .long, help: "Receive buffer of a connection, e.g. 1MiB (at most 16MiB).")
     var receiveBuffer: String?
+    @Option(name: .long, help: "What a send buffer may grow to, e.g. 4MiB (default), or off.")
+    var sendBufferMax: String?
+    @Option(name: .long, help: "What a receive buffer may grow to, e.g. 6MiB (default), or off.")
+    var receiveBufferMax: String?
     @Option(name: .long, help: "Congestion control of connections: cubic (default), reno or bbr.")
     var congestion: String?
     @Option(
@@ -155,6 +159,10 @@ public struct DaemonCommand: ParsableCommand {
         if let time = try duration("--msl", msl) { c.links.maximumSegmentLifetime = time }
         if let size = try bufferSize("--send-buffer", sendBuffer) { c.host.connection.sendBufferSize = size }
         if let size = try bufferSize("--receive-buffer", receiveBuffer) { c.host.connection.receiveBufferSize = size }
+        if let size = try growth("--send-buffer-max", sendBufferMax) { c.host.connection.maximumSendBuffer = size }
+        if let size = try growth("--receive-buffer-max", receiveBufferMax) {
+            c.host.connection.maximumReceiveBuffer = size
+        }
         if let mss {
             guard mss > 0 else { throw ValidationError("--mss 0: a segment carries at least 1 byte.") }
             c.host.connection.maximumSegmentSize = Int(mss)
@@ -258,6 +266,11 @@ public struct DaemonCommand: ParsableCommand {
             throw ValidationError("\(option) \(text): a size from 1 to 16MiB, like 4096, 64KiB or 1MiB.")
         }
         return size
+    }
+
+    private func growth(_ option: String, _ text: String?) throws -> Int? {
+        guard text == "off" else { return try bufferSize(option, text) }
+        return 0
     }
 
     private func environmentPort() throws -> UInt16? {

@@ -113,6 +113,8 @@ struct DrillParser {
             s.host.connection.ecn = use
         case "sendbuffer": s.host.connection.sendBufferSize = try size("sendbuffer")
         case "receivebuffer": s.host.connection.receiveBufferSize = try size("receivebuffer")
+        case "sendbuffer-max": s.host.connection.maximumSendBuffer = try size("sendbuffer-max")
+        case "receivebuffer-max": s.host.connection.maximumReceiveBuffer = try size("receivebuffer-max")
         case "rto-min": s.host.connection.minimumRTO = try interval("rto-min")
         case "rto-initial": s.host.connection.initialRTO = try interval("rto-initial")
         case "rto-max": s.host.connection.maximumRTO = try interval("rto-max")

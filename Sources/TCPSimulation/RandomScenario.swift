@@ -114,6 +114,9 @@ public final class RandomScenario {
         }
         c.connection.receiveBufferSize = one(of: [500, 4096, 65_535, 1 << 20])
         c.connection.sendBufferSize = one(of: [1000, 4096, 1 << 16, 1 << 20])
+        c.connection.maximumReceiveBuffer = one(of: [0, 65_536, 6 << 20])
+        c.connection.maximumSendBuffer = one(of: [0, 65_536, 4 << 20])
+        c.bufferBudget = one(of: [0, 100_000, 256 << 20])
         c.connection.noDelay = random.below(2) == 0
         c.connection.windowScaling = random.below(4) != 0
         c.connection.timestamps = random.below(3) != 0

@@ -64,6 +64,8 @@ public struct ConnectionInfo: Sendable {
     /// Retransmissions that the peer reported as needless, and reductions of the window that were taken back.
     public let needlessRetransmissions, undoneReductions: UInt32
     public let sendQueued, receiveQueued, outOfOrderQueued: Int
+    /// How much the buffers may hold now.
+    public let sendBufferSize, receiveBufferSize: Int
     public let segmentsSent, segmentsReceived: UInt64
     /// Payload: sent for the first time, and received in order.
     public let bytesSent, bytesReceived: UInt64
@@ -107,6 +109,7 @@ extension Connection {
             tailLossProbes: statistics.tailLossProbes, needlessRetransmissions: statistics.needlessRetransmissions,
             undoneReductions: statistics.undoneReductions, sendQueued: sendBuffer.count,
             receiveQueued: receiveBuffer.count, outOfOrderQueued: reassembly?.count ?? 0,
+            sendBufferSize: sendCapacity, receiveBufferSize: receiveCapacity,
             segmentsSent: statistics.segmentsSent, segmentsReceived: statistics.segmentsReceived,
             bytesSent: statistics.bytesSent, bytesReceived: statistics.bytesReceived,
             segmentsRetransmitted: statistics.segmentsRetransmitted, bytesRetransmitted: statistics.bytesRetransmitted,

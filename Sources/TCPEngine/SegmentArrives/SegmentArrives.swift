@@ -74,7 +74,7 @@ extension Connection {
         // RFC 7323 5.3 (R3), once the ACK has passed, too: whoever only guessed a number in the window must not set what
         // later segments are measured by (as on Linux).
         if timestamps.isOn, let value = segment.header.options.timestamps?.value {
-            timestamps.segmentAccepted(value, start: segment.start, window: configuration.receiveBufferSize, at: now)
+            timestamps.segmentAccepted(value, start: segment.start, window: receiveCapacity, at: now)
         }
         if marks != nil { noteMarks(segment) }
         checkUrgent(segment)

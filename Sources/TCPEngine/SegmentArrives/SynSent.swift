@@ -72,6 +72,7 @@ extension Connection {
         transition(to: .established)
         emit(.established)
         armKeepAlive(at: now)
+        beginAutotuning(at: now)
         takeKept()
         if finQueued { transition(to: .finWait1) }
     }

@@ -53,7 +53,7 @@ extension Connection {
         if configuration.announcesMSS { header.options.maximumSegmentSize = UInt16(clamping: tcb.receiveMSS) }
         if state == .synSent {
             header.controlBits.formUnion(markRequest)
-            if configuration.windowScaling { header.options.windowScale = configuration.windowScale.shift }
+            if configuration.windowScaling { header.options.windowScale = tcb.receive.offeredScale.shift }
             if configuration.timestamps {
                 header.options.timestamps = Timestamps(value: timestamps.value(at: now), echoReply: 0)
             }
@@ -63,7 +63,7 @@ extension Connection {
             header.acknowledgmentNumber = tcb.receive.nxt.wrapped(from: tcb.receive.irs)
             // RFC 7323 2.2: only if the peer's SYN had the option.
             if scalesWindows {
-                header.options.windowScale = configuration.windowScale.shift
+                header.options.windowScale = tcb.receive.offeredScale.shift
             }
             if timestamps.isOn { header.options.timestamps = timestamps.option(at: now) }
             header.options.sackPermitted = selectiveAcks
@@ -159,7 +159,10 @@ extension Connection {
         case .hold(.nothingToSend):
             held = .nothingToSend
             noteUsage(flight: flight, isLimited: flight + segmentSize > window, at: now)
-            if flight < window { rate.becameApplicationLimited(pipe: flight) }
+            if flight < window {
+                rate.becameApplicationLimited(pipe: flight)
+                if wantsWritable, flight + segmentSize <= min(window, Int(tcb.send.wnd)) { growSendBuffer(at: now) }
+            }
             guard finQueued, !finWasSent else { return false }
             // A FIN alone takes a place in the window, too (RFC 9293 3.4).
             if tcb.send.nxt < tcb.send.windowEdge {
