@@ -125,7 +125,7 @@ let package = Package(
             name: "TunTests",
             dependencies: [
                 "CLinux", "CTestSupport", "Chisocket", "ControlRecords", "Daemon", "Impairments", "NetworkLayer",
-                "TCPSegments", "chitcp",
+                "TCPEngine", "TCPSegments", "chitcp",
             ],
             swiftSettings: strict),
         .executableTarget(

@@ -54,6 +54,8 @@ final class Pair {
         var configuration = HostConfiguration()
         configuration.connection.sendBufferSize = window
         configuration.connection.receiveBufferSize = window
+        configuration.connection.maximumSendBuffer = 0
+        configuration.connection.maximumReceiveBuffer = 0
         client = Host(configuration: configuration, seed: 1)
         server = Host(configuration: configuration, seed: 2)
         let properties = LinkProperties(

@@ -8,6 +8,8 @@ extension DaemonConfiguration {
     public mutating func imitateOriginal() {
         host.connection.sendBufferSize = 4096
         host.connection.receiveBufferSize = 4096
+        host.connection.maximumSendBuffer = 0
+        host.connection.maximumReceiveBuffer = 0
         host.connection.maximumSegmentSize = 536
         host.connection.announcesMSS = false
         host.connection.windowScaling = false

@@ -68,8 +68,19 @@ public struct DaemonCommand: ParsableCommand {
     var sendBuffer: String?
     @Option(name: .long, help: "Receive buffer of a connection, e.g. 1MiB (at most 16MiB).")
     var receiveBuffer: String?
+    @Option(name: .long, help: "What a send buffer may grow to, e.g. 4MiB (default), or off.")
+    var sendBufferMax: String?
+    @Option(name: .long, help: "What a receive buffer may grow to, e.g. 6MiB (default), or off.")
+    var receiveBufferMax: String?
     @Option(name: .long, help: "Congestion control of connections: cubic (default), reno or bbr.")
     var congestion: String?
+    @Option(
+        name: .long,
+        help: """
+            Congestion marks (ECN), where the link carries them: off, accept (default: peers that ask get them), on (peers are \
+            asked), accurate (asked for accurate feedback).
+            """)
+    var ecn: String?
     @Option(name: .long, help: "Sockets at once.")
     var maxSockets: Int?
     @Option(name: .long, help: "Append the log to this file instead of standard error.")
@@ -158,6 +169,10 @@ public struct DaemonCommand: ParsableCommand {
         if let time = try duration("--msl", msl) { c.links.maximumSegmentLifetime = time }
         if let size = try bufferSize("--send-buffer", sendBuffer) { c.host.connection.sendBufferSize = size }
         if let size = try bufferSize("--receive-buffer", receiveBuffer) { c.host.connection.receiveBufferSize = size }
+        if let size = try growth("--send-buffer-max", sendBufferMax) { c.host.connection.maximumSendBuffer = size }
+        if let size = try growth("--receive-buffer-max", receiveBufferMax) {
+            c.host.connection.maximumReceiveBuffer = size
+        }
         if let mss {
             guard mss > 0 else { throw ValidationError("--mss 0: a segment carries at least 1 byte.") }
             c.host.connection.maximumSegmentSize = Int(mss)
@@ -167,6 +182,11 @@ public struct DaemonCommand: ParsableCommand {
                 throw ValidationError("--congestion \(congestion): cubic, reno or bbr.")
             }
             c.host.connection.congestionControl = algorithm
+        }
+        if let ecn {
+            let uses: [String: ECNUse] = ["off": .off, "accept": .accept, "on": .classic, "accurate": .accurate]
+            guard let use = uses[ecn] else { throw ValidationError("--ecn \(ecn): off, accept, on or accurate.") }
+            c.host.connection.ecn = use
         }
         if let maxSockets {
             guard maxSockets > 0 else { throw ValidationError("--max-sockets \(maxSockets): at least 1.") }
@@ -265,6 +285,11 @@ public struct DaemonCommand: ParsableCommand {
             throw ValidationError("\(option) \(text): a size from 1 to 16MiB, like 4096, 64KiB or 1MiB.")
         }
         return size
+    }
+
+    private func growth(_ option: String, _ text: String?) throws -> Int? {
+        guard text == "off" else { return try bufferSize(option, text) }
+        return 0
     }
 
     private func environmentPort() throws -> UInt16? {

@@ -28,6 +28,10 @@ public struct ImpairmentConfiguration: Sendable, Equatable {
     public var queueLimit = 100_000
     /// A packet that finds more bytes than this waiting is marked (RFC 3168: congestion experienced); 0: none is.
     public var markThreshold = 0
+    /// The probability that a packet is marked without that.
+    public var mark = 0
+    /// Packets larger than this, in bytes, vanish without a word; 0: none do.
+    public var largestPacket = 0
     /// While one of these lasts nothing gets through: from, inclusive, to, exclusive.
     public var partitions: [Range<Instant>] = []
 
@@ -65,6 +69,8 @@ public enum ImpairmentDrop: String, Sendable {
     case partitioned
     /// Whoever holds delayed packets had no room for it.
     case noRoom
+    /// It was larger than the path takes.
+    case tooLarge
 }
 
 /// What becomes of a packet: it is dropped, or it arrives once or twice.
@@ -104,6 +110,8 @@ public struct Impairment: Sendable {
         public internal(set) var delayed = 0
         /// Marked.
         public internal(set) var marked = 0
+        /// Dropped for their size.
+        public internal(set) var tooLarge = 0
     }
 
     /// What this direction does.
@@ -123,14 +131,19 @@ public struct Impairment: Sendable {
     }
 
     /// When the packet of `size` bytes that enters at `now` arrives: never, once or twice. `now` must not go backwards.
-    public mutating func deliveries(size: Int, at now: Instant) -> [Delivery] {
-        fate(size: size, at: now).deliveries
+    /// `canBeMarked`: it says that it is capable of ECN, or nobody has looked yet.
+    public mutating func deliveries(size: Int, canBeMarked: Bool = true, at now: Instant) -> [Delivery] {
+        fate(size: size, canBeMarked: canBeMarked, at: now).deliveries
     }
 
     /// As `deliveries`, and says why there are none.
-    public mutating func fate(size: Int, at now: Instant) -> PacketFate {
+    public mutating func fate(size: Int, canBeMarked: Bool = true, at now: Instant) -> PacketFate {
         let c = configuration
         counters.packets += 1
+        guard c.largestPacket == 0 || size <= c.largestPacket else {
+            counters.tooLarge += 1
+            return .dropped(.tooLarge)
+        }
         if c.partitions.contains(where: { $0.contains(now) }) {
             counters.partitioned += 1
             return .dropped(.partitioned)
@@ -144,10 +157,11 @@ public struct Impairment: Sendable {
             counters.lost += 1
             return .dropped(.lost)
         }
-        guard let (departure, isMarked) = enqueue(size, at: now) else {
+        guard let (departure, isCrowded) = enqueue(size, at: now) else {
             counters.queueDropped += 1
             return .dropped(.queueFull)
         }
+        let isMarked = canBeMarked && (random.chance(c.mark) || isCrowded)
         if isMarked { counters.marked += 1 }
         var arrival = departure + c.delay + .nanoseconds(random.below(c.jitter.nanoseconds + 1))
         if random.chance(c.reorder) {
@@ -171,8 +185,8 @@ public struct Impairment: Sendable {
         return .delivered(result)
     }
 
-    /// When the packet has left the bottleneck, and whether it is to be marked; nil if the queue is full.
-    private mutating func enqueue(_ size: Int, at now: Instant) -> (departure: Instant, isMarked: Bool)? {
+    /// When the packet has left the bottleneck, and whether more than the threshold waited there; nil if the queue is full.
+    private mutating func enqueue(_ size: Int, at now: Instant) -> (departure: Instant, isCrowded: Bool)? {
         guard configuration.rate > 0 else { return (now, false) }
         let start = max(now, queueEmptyAt)
         let waiting = (start - now).nanoseconds

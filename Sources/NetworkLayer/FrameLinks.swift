@@ -324,7 +324,7 @@ public final class FrameLinks {
         let link = table.answering(connection).id
         if filter.actsIn, arrivedImpaired(segment, header, count: payload.count, tuple, on: link, at: now) { return }
         if tap.isOn { tap.received(segment, header, count: payload.count, tuple) }
-        receiver.segmentArrived(header, payload: payload, tuple: tuple, on: link, at: now)
+        receiver.segmentArrived(header, payload: payload, tuple: tuple, on: link, ecn: .notCapable, at: now)
     }
 
     /// The way of a segment for which there may be an impairment; false if there is none.
@@ -337,7 +337,7 @@ public final class FrameLinks {
         // Without a checksum it is as if it had one, unless nothing has here: the wire is an imagined one.
         let isProtected = configuration.checksums != .never || segment[16] != 0 || segment[17] != 0
         statistics.badChecksums += filter.deliver(
-            segment, tuple, on: link, isProtected: isProtected, passage, to: self, at: now)
+            segment, tuple, on: link, ecn: .notCapable, isProtected: isProtected, passage, to: self, at: now)
         return true
     }
 
@@ -517,7 +517,7 @@ extension FrameLinks: SegmentCarrier {
                 remote: Endpoint(segment.tuple.remote.address, header.sourcePort))
             receiver.segmentArrived(
                 header, payload: UnsafeRawBufferPointer(rebasing: bytes[offset...]), tuple: tuple, on: segment.link,
-                at: now)
+                ecn: .notCapable, at: now)
         }
     }
 }

@@ -12,6 +12,8 @@ struct OutgoingSegment {
     let count: Int
     let tuple: FourTuple
     let link: LinkID
+    /// What its IP header is to say, where the link has one.
+    var ecn = ECNField.notCapable
     /// Which bit of the segment to flip after its checksum was made.
     var flippedBit: Int?
 }
@@ -21,6 +23,7 @@ struct IncomingSegment {
     let bytes: [UInt8]
     let tuple: FourTuple
     let link: LinkID
+    let ecn: ECNField
 }
 
 /// A link's side of the filter point: takes segments that have passed.
@@ -200,8 +203,8 @@ public final class ImpairmentFilter {
     /// Hands a segment on likewise. `isProtected`: whether it has a checksum, or would have if it went over a wire that
     /// corrupts. Returns how many copies the checksum caught.
     func deliver(
-        _ segment: UnsafeRawBufferPointer, _ tuple: FourTuple, on link: LinkID, isProtected: Bool, _ passage: Passage,
-        to carrier: any SegmentCarrier, at now: Instant
+        _ segment: UnsafeRawBufferPointer, _ tuple: FourTuple, on link: LinkID, ecn: ECNField, isProtected: Bool,
+        _ passage: Passage, to carrier: any SegmentCarrier, at now: Instant
     ) -> UInt64 {
         var caught: UInt64 = 0
         for delivery in passage.fate.deliveries {
@@ -213,7 +216,7 @@ public final class ImpairmentFilter {
                     continue
                 }
             }
-            let copy = IncomingSegment(bytes: bytes, tuple: tuple, link: link)
+            let copy = IncomingSegment(bytes: bytes, tuple: tuple, link: link, ecn: ecn)
             if delivery.at <= now {
                 carrier.deliver(copy, at: now)
             } else {

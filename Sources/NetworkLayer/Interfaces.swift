@@ -60,9 +60,11 @@ public struct SystemError: Error, CustomStringConvertible, Sendable {
 
 /// Takes what comes in from links.
 public protocol SegmentReceiver: AnyObject {
-    /// A segment arrived; the payload is borrowed for the call. `tuple.local` is ours.
+    /// A segment arrived; the payload is borrowed for the call. `tuple.local` is ours. `ecn` is what its IP header said; links
+    /// without one say `notCapable`.
     func segmentArrived(
-        _ header: SegmentHeader, payload: UnsafeRawBufferPointer, tuple: FourTuple, on link: LinkID, at now: Instant)
+        _ header: SegmentHeader, payload: UnsafeRawBufferPointer, tuple: FourTuple, on link: LinkID, ecn: ECNField,
+        at now: Instant)
     /// A router or host reports about a segment of ours.
     func pathError(_ error: PathError, about segment: QuotedSegment, at now: Instant)
     /// There is a link: segments come over it from now on, and answers may go out over it.

@@ -118,7 +118,7 @@ public final class TunLink: EventHandler {
         let isIPv4 = addresses.local.isIPv4
         let properties = LinkProperties(
             maximumSegmentSize: UInt16(clamping: configuration.mtu - (isIPv4 ? 40 : 60)),
-            maximumSegmentLifetime: configuration.maximumSegmentLifetime, computesChecksum: true)
+            maximumSegmentLifetime: configuration.maximumSegmentLifetime, computesChecksum: true, carriesECN: true)
         receiver.linkAvailable(isIPv4 ? Self.link4 : Self.link6, properties, for: addresses, at: now)
     }
 
@@ -129,8 +129,9 @@ public final class TunLink: EventHandler {
         let first = transmission.header
         let count = transmission.segmentCount
         var perPacket = 1
-        // The kernel's cutting knows nothing of urgent pointers.
-        if device.offloads, count > 1, !tap.isOn, !filter.actsOut, !first.controlBits.contains(.urg),
+        // The kernel's cutting knows nothing of urgent pointers, and leaves CWR to the first piece, where it may be a bit of a
+        // counter (RFC 9768 3.2.2).
+        if device.offloads, count > 1, !tap.isOn, !filter.actsOut, first.controlBits.isDisjoint(with: [.urg, .cwr]),
             !isOurs(tuple.remote.address)
         {
             perPacket = max(1, (65_535 - 40 - first.encodedLength) / transmission.segmentSize)
@@ -145,7 +146,7 @@ public final class TunLink: EventHandler {
             header.controlBits.formUnion(lastHeader.controlBits)
             let segment = OutgoingSegment(
                 header: header, payload: transmission.payload, offset: offset, count: lastOffset + lastCount - offset,
-                tuple: tuple, link: tuple.local.address.isIPv4 ? Self.link4 : Self.link6)
+                tuple: tuple, link: tuple.local.address.isIPv4 ? Self.link4 : Self.link6, ecn: transmission.ecn)
             index = last + 1
             if filter.actsOut,
                 let passage = filter.admit(.out, tuple, length: header.encodedLength + segment.count, at: now)
@@ -181,7 +182,8 @@ public final class TunLink: EventHandler {
         let (header, payload, offset, count) = (outgoing.header, outgoing.payload, outgoing.offset, outgoing.count)
         let tuple = outgoing.tuple
         let ip = IPHeader(
-            source: tuple.local.address, destination: tuple.remote.address, protocolNumber: 6)
+            source: tuple.local.address, destination: tuple.remote.address, protocolNumber: 6,
+            ecn: outgoing.ecn)
         let isLooped = isOurs(tuple.remote.address)
         withUnsafeTemporaryAllocation(byteCount: TunPacketHeader.length + 40 + 60, alignment: 8) { space in
             guard let base = space.baseAddress else { return }
@@ -332,11 +334,11 @@ public final class TunLink: EventHandler {
         if filter.actsIn, let passage = filter.admit(.in, tuple, length: segment.count, at: now) {
             if tap.isOn { tap.received(segment, header, count: payload.count, tuple, drop: passage.drop) }
             statistics.badChecksums += filter.deliver(
-                segment, tuple, on: link, isProtected: true, passage, to: self, at: now)
+                segment, tuple, on: link, ecn: ip.ecn, isProtected: true, passage, to: self, at: now)
             return
         }
         if tap.isOn { tap.received(segment, header, count: payload.count, tuple) }
-        receiver.segmentArrived(header, payload: payload, tuple: tuple, on: link, at: now)
+        receiver.segmentArrived(header, payload: payload, tuple: tuple, on: link, ecn: ip.ecn, at: now)
     }
 
     private func messageArrived(_ message: UnsafeRawBufferPointer, _ ip: IPHeader, at now: Instant) {
@@ -372,7 +374,7 @@ extension TunLink: SegmentCarrier {
             }
             receiver.segmentArrived(
                 header, payload: UnsafeRawBufferPointer(rebasing: bytes[offset...]), tuple: segment.tuple,
-                on: segment.link, at: now)
+                on: segment.link, ecn: segment.ecn, at: now)
         }
     }
 }

@@ -34,7 +34,7 @@ final class VirtualNetwork: LinkProvider {
     private func properties(for address: IPAddress) -> LinkProperties {
         LinkProperties(
             maximumSegmentSize: UInt16(clamping: flags.maximumSegmentSize(isIPv4: address.isIPv4)),
-            maximumSegmentLifetime: .seconds(30), computesChecksum: true)
+            maximumSegmentLifetime: .seconds(30), computesChecksum: true, carriesECN: true)
     }
 
     // MARK: What the socket layer asks
@@ -60,7 +60,7 @@ final class VirtualNetwork: LinkProvider {
     // MARK: Out
 
     func transmit(_ transmission: Transmission, _ tuple: FourTuple, on link: LinkID, at now: Instant) {
-        let mark = trafficClass(of: tuple)
+        let mark = trafficClass(of: tuple) | transmission.ecn.rawValue
         for index in 0..<transmission.segmentCount {
             let (header, offset, count) = transmission.segment(index)
             let bytes = packet(header, transmission.payload, offset: offset, count: count, tuple, mark)
@@ -138,6 +138,7 @@ final class VirtualNetwork: LinkProvider {
             local: Endpoint(ip.destination, header.destinationPort), remote: Endpoint(ip.source, header.sourcePort))
         log?.note("< \(header) \(segment.count - offset) bytes", at: now)
         layer?.segmentArrived(
-            header, payload: UnsafeRawBufferPointer(rebasing: segment[offset...]), tuple: tuple, on: link, at: now)
+            header, payload: UnsafeRawBufferPointer(rebasing: segment[offset...]), tuple: tuple, on: link,
+            ecn: ip.ecn, at: now)
     }
 }

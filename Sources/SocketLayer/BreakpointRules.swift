@@ -119,7 +119,7 @@ extension SocketLayer {
     /// A segment arrives for a watched connection.
     func arrive(
         _ header: SegmentHeader, payload: UnsafeRawBufferPointer, for conversation: Conversation, on link: LinkID,
-        at now: Instant
+        ecn: ECNField, at now: Instant
     ) {
         guard !conversation.isAtListener else {
             // There is no connection that could need it: what its sender repeats counts as lost.
@@ -128,10 +128,10 @@ extension SocketLayer {
         }
         let isWatched = conversation.socket.monitor?.events.contains(.incomingSegment) ?? false
         guard isWatched || conversation.stop != nil || !conversation.arrived.isEmpty else {
-            host.handle(header, payload: payload, tuple: conversation.tuple, on: link, at: now)
+            host.handle(header, payload: payload, tuple: conversation.tuple, on: link, ecn: ecn, at: now)
             return
         }
-        let segment = HeldSegment(header: header, payload: Array(payload), link: link)
+        let segment = HeldSegment(header: header, payload: Array(payload), link: link, ecn: ecn)
         guard conversation.arrived.append(segment) else {
             breakpoints.statistics.overflowed += 1
             return
@@ -252,7 +252,8 @@ extension SocketLayer {
 
     private func handle(_ segment: HeldSegment, of conversation: Conversation, at now: Instant) {
         segment.payload.withUnsafeBytes {
-            host.handle(segment.header, payload: $0, tuple: conversation.tuple, on: segment.link, at: now)
+            host.handle(
+                segment.header, payload: $0, tuple: conversation.tuple, on: segment.link, ecn: segment.ecn, at: now)
         }
     }
 

@@ -148,6 +148,7 @@ struct HeldSegment {
     let header: SegmentHeader
     let payload: [UInt8]
     let link: LinkID
+    let ecn: ECNField
     /// The debugger has had its say about it.
     var isDrawn = false
 

@@ -28,14 +28,15 @@ extension SocketLayer {
     /// A segment that would reach a listener whose debugger wants to see it: true if it waits at a breakpoint. Whatever else
     /// comes from its sender meanwhile counts as lost: there is no connection that could need it.
     func stopsAtListener(
-        _ header: SegmentHeader, payload: UnsafeRawBufferPointer, _ tuple: FourTuple, on link: LinkID, at now: Instant
+        _ header: SegmentHeader, payload: UnsafeRawBufferPointer, _ tuple: FourTuple, on link: LinkID, ecn: ECNField,
+        at now: Instant
     ) -> Bool {
         guard let listening = host.listenerOwner(for: tuple) as? Socket, let monitor = listening.monitor,
             monitor.events.contains(.incomingSegment)
         else { return false }
         let conversation = Conversation(tuple, listening, isAtListener: true)
         breakpoints.conversations[tuple] = conversation
-        let segment = HeldSegment(header: header, payload: Array(payload), link: link)
+        let segment = HeldSegment(header: header, payload: Array(payload), link: link, ecn: ecn)
         stop(Stop(.incoming(segment), monitor, conversation, nil), at: now)
         return true
     }
@@ -61,7 +62,7 @@ extension SocketLayer {
 
     private func handleAtListener(_ segment: HeldSegment, _ tuple: FourTuple, at now: Instant) {
         segment.payload.withUnsafeBytes {
-            host.handle(segment.header, payload: $0, tuple: tuple, on: segment.link, at: now)
+            host.handle(segment.header, payload: $0, tuple: tuple, on: segment.link, ecn: segment.ecn, at: now)
         }
     }
 

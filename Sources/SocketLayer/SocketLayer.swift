@@ -366,14 +366,17 @@ public final class SocketLayer {
 extension SocketLayer: SegmentReceiver {
     /// Hands a segment to the host.
     public func segmentArrived(
-        _ header: SegmentHeader, payload: UnsafeRawBufferPointer, tuple: FourTuple, on link: LinkID, at now: Instant
+        _ header: SegmentHeader, payload: UnsafeRawBufferPointer, tuple: FourTuple, on link: LinkID, ecn: ECNField,
+        at now: Instant
     ) {
         totals.segmentsReceived += 1
         totals.bytesReceived += UInt64(payload.count)
         if !breakpoints.conversations.isEmpty, let conversation = breakpoints.conversations[tuple] {
-            arrive(header, payload: payload, for: conversation, on: link, at: now)
-        } else if breakpoints.queues.isEmpty || !stopsAtListener(header, payload: payload, tuple, on: link, at: now) {
-            host.handle(header, payload: payload, tuple: tuple, on: link, at: now)
+            arrive(header, payload: payload, for: conversation, on: link, ecn: ecn, at: now)
+        } else if breakpoints.queues.isEmpty
+            || !stopsAtListener(header, payload: payload, tuple, on: link, ecn: ecn, at: now)
+        {
+            host.handle(header, payload: payload, tuple: tuple, on: link, ecn: ecn, at: now)
         }
         // Whoever watches sees each segment's consequences before the next segment; otherwise batches are cheaper.
         if stateObserver != nil || !breakpoints.queues.isEmpty { run(at: now) }

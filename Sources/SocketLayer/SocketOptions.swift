@@ -185,9 +185,12 @@ extension SocketLayer {
         case SO_LINGER: return bytes(socket.linger != nil) + bytes(socket.linger ?? 0)
         case SO_KEEPALIVE: return bytes(settings.keepAlive ?? defaults.keepAlive)
         // Linux gives twice of what was set.
-        case SO_SNDBUF: return bytes(Int32(clamping: settings.sendBuffer.map { 2 * $0 } ?? defaults.sendBufferSize))
+        case SO_SNDBUF:
+            let size = socket.connection?.info.sendBufferSize ?? defaults.sendBufferSize
+            return bytes(Int32(clamping: settings.sendBuffer.map { 2 * $0 } ?? size))
         case SO_RCVBUF:
-            return bytes(Int32(clamping: settings.receiveBuffer.map { 2 * $0 } ?? defaults.receiveBufferSize))
+            let size = socket.connection?.info.receiveBufferSize ?? defaults.receiveBufferSize
+            return bytes(Int32(clamping: settings.receiveBuffer.map { 2 * $0 } ?? size))
         case SO_TYPE: return bytes(Int32(SOCK_STREAM.rawValue))
         case SO_ACCEPTCONN: return bytes(socket.listener != nil)
         case SO_DOMAIN: return bytes(socket.isIPv6 ? AF_INET6 : AF_INET)

@@ -36,8 +36,15 @@ public struct SocketSettings: Sendable {
 
     /// Changes what is set in a connection's configuration.
     func apply(to c: inout ConnectionConfiguration) {
-        if let sendBuffer { c.sendBufferSize = max(1, sendBuffer / 2) }
-        if let receiveBuffer { c.receiveBufferSize = max(1, receiveBuffer / 2) }
+        // Linux: a size that the user has chosen does not grow.
+        if let sendBuffer {
+            c.sendBufferSize = max(1, sendBuffer / 2)
+            c.maximumSendBuffer = 0
+        }
+        if let receiveBuffer {
+            c.receiveBufferSize = max(1, receiveBuffer / 2)
+            c.maximumReceiveBuffer = 0
+        }
         if let keepAlive { c.keepAlive = keepAlive }
         if let keepAliveIdle { c.keepAliveIdle = keepAliveIdle }
         if let keepAliveInterval { c.keepAliveInterval = keepAliveInterval }

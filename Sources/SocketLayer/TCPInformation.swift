@@ -28,6 +28,8 @@ func tcpInformation(of socket: Socket) -> [UInt8] {
     if info.usesTimestamps { options |= 1 }
     if info.usesSelectiveAcks { options |= 2 }
     if info.usesWindowScaling { options |= 4 }
+    if info.ecn != .none { options |= 8 }
+    if info.sawECNCapable { options |= 16 }
     put(options, at: 5)
     put32(microseconds(info.retransmissionTimeout), at: 8)
     put32(mss, at: 16)
@@ -48,6 +50,7 @@ func tcpInformation(of socket: Socket) -> [UInt8] {
     put(UInt32(truncatingIfNeeded: info.segmentsSent), at: 136)
     put(UInt32(truncatingIfNeeded: info.segmentsReceived), at: 140)
     put32(socket.connection?.unsentBytes ?? 0, at: 144)
+    put(UInt32(truncatingIfNeeded: info.marksReported), at: 196)
     put(info.bytesSent + info.bytesRetransmitted, at: 200)
     put(info.bytesRetransmitted, at: 208)
     put(info.sndWnd, at: 228)

@@ -9,6 +9,7 @@ struct SentSegment {
     let start: Int
     var count: Int
     let header: SegmentHeader
+    let ecn: ECNField
     /// How many bytes differ from the pattern of what the script's user sends.
     var wrongBytes: Int
 }
@@ -52,7 +53,7 @@ final class DrillHost {
             Self.link,
             LinkProperties(
                 maximumSegmentSize: settings.maximumSegmentSize, maximumSegmentLifetime: .seconds(30),
-                computesChecksum: false),
+                computesChecksum: false, carriesECN: settings.carriesECN),
             for: tuple.addresses, at: now)
     }
 
@@ -105,7 +106,8 @@ final class DrillHost {
             let wrong = bytes.indices.count { bytes[$0] != Self.pattern(first + $0) }
             if firstTimestamp == nil { firstTimestamp = header.options.timestamps?.value }
             let segment = SentSegment(
-                at: now, bits: header.controlBits, start: start, count: count, header: header, wrongBytes: wrong)
+                at: now, bits: header.controlBits, start: start, count: count, header: header,
+                ecn: transmission.ecn, wrongBytes: wrong)
             note("> \(describe(segment))")
             sent.append(segment)
         }
@@ -144,7 +146,10 @@ final class DrillHost {
         let first = segment.start + (segment.bits.contains(.syn) ? 1 : 0)
         let payload = (0..<segment.count).map { Self.pattern(first + $0) }
         note(text)
-        payload.withUnsafeBytes { host.handle(header, payload: $0, tuple: tuple, on: Self.link, at: now) }
+        payload.withUnsafeBytes {
+            host.handle(
+                header, payload: $0, tuple: tuple, on: Self.link, ecn: segment.ecn ?? .notCapable, at: now)
+        }
         drain()
     }
 
@@ -274,6 +279,7 @@ final class DrillHost {
         if let scale = header.options.windowScale { s += " wscale \(scale)" }
         if header.options.sackPermitted { s += " sackok" }
         if let t = header.options.timestamps { s += " ts \(t.value &- (firstTimestamp ?? 0)) \(t.echoReply)" }
+        if segment.ecn != .notCapable { s += " \(segment.ecn.word)" }
         let blocks = blocks(of: header)
         if !blocks.isEmpty {
             s += " sack" + blocks.map { " \($0.lowerBound):\($0.upperBound)" }.joined()
@@ -287,6 +293,18 @@ final class DrillHost {
             let block = header.options.sackBlocks[$0]
             let start = Int(settings.irs.distance(to: block.start))
             return start..<(start + Int(block.length))
+        }
+    }
+}
+
+extension ECNField {
+    /// The word of a script.
+    var word: String {
+        switch self {
+        case .notCapable: return "not-ect"
+        case .capable1: return "ect1"
+        case .capable0: return "ect0"
+        case .congestionExperienced: return "ce"
         }
     }
 }

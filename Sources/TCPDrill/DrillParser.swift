@@ -104,8 +104,17 @@ struct DrillParser {
         case "sack": s.host.connection.selectiveAcks = try isOn("sack")
         case "wscale": s.host.connection.windowScaling = try isOn("wscale")
         case "nodelay": s.host.connection.noDelay = try isOn("nodelay")
+        case "link-ecn": s.carriesECN = try isOn("link-ecn")
+        case "ecn":
+            let text = try word("off, accept, classic or accurate")
+            guard let use = ECNUse(rawValue: String(text)) else {
+                throw failure("ecn \(text): it is off, accept, classic or accurate")
+            }
+            s.host.connection.ecn = use
         case "sendbuffer": s.host.connection.sendBufferSize = try size("sendbuffer")
         case "receivebuffer": s.host.connection.receiveBufferSize = try size("receivebuffer")
+        case "sendbuffer-max": s.host.connection.maximumSendBuffer = try size("sendbuffer-max")
+        case "receivebuffer-max": s.host.connection.maximumReceiveBuffer = try size("receivebuffer-max")
         case "rto-min": s.host.connection.minimumRTO = try interval("rto-min")
         case "rto-initial": s.host.connection.initialRTO = try interval("rto-initial")
         case "rto-max": s.host.connection.maximumRTO = try interval("rto-max")
@@ -278,6 +287,10 @@ struct DrillParser {
         case "mss": segment.mss = try number("mss")
         case "wscale": segment.windowScale = try number("wscale")
         case "sackok": segment.sackPermitted = true
+        case "not-ect": segment.ecn = .notCapable
+        case "ect0": segment.ecn = .capable0
+        case "ect1": segment.ecn = .capable1
+        case "ce": segment.ecn = .congestionExperienced
         case "ts":
             let value: Int = try number("TSval")
             segment.timestamps = (value, try number("TSecr"))

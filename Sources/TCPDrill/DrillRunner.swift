@@ -122,6 +122,8 @@ public struct DrillRunner {
         if actual.wrongBytes > 0 { found.append("\(actual.wrongBytes) bytes are not those that the user has sent") }
         compare("ack", expected.ack, Int(settings.irs.distance(to: actual.header.acknowledgmentNumber)))
         compare("win", expected.window, actual.header.window.value)
+
+        compare("ecn", expected.ecn?.word, actual.ecn.word)
         compare("urg", expected.urgent, actual.header.urgentPointer)
         compare("mss", expected.mss, options.maximumSegmentSize)
         compare("wscale", expected.windowScale, options.windowScale)

@@ -22,6 +22,8 @@ public struct DrillSettings: Sendable {
     public var iss = SequenceNumber(0), irs = SequenceNumber(0)
     /// How far from its scripted time a segment may leave.
     public var tolerance = TimeInterval.milliseconds(1)
+    /// Whether the link carries congestion marks.
+    public var carriesECN = true
     /// Whether the two speak IPv6.
     public var isIPv6 = false
 }
@@ -138,6 +140,8 @@ public struct DrillSegment: Sendable {
     /// The timestamps option: TSval and TSecr. Of the host's own TSval a script says how many milliseconds have passed since
     /// its first one.
     public var timestamps: (value: Int, echo: Int)?
+    /// What its IP header says of ECN; nil: not compared, or not capable.
+    public var ecn: ECNField?
     /// SACK blocks.
     public var blocks: [Range<Int>] = []
     /// Options that must not be there, by the names a script gives them.

@@ -3,10 +3,16 @@ import TCPSegments
 
 /// How one connection behaves.
 public struct ConnectionConfiguration: Sendable {
-    /// Bytes that may wait in the send buffer, unacknowledged ones included: 1 to 16 MiB.
+    /// Bytes that may wait in the send buffer, unacknowledged ones included: 1 to 16 MiB (the middle of tcp_wmem).
     public var sendBufferSize = 1 << 20
-    /// Bytes that may wait unread: 1 to 16 MiB. It bounds the window that is announced.
+    /// What the send buffer grows to where it, not the path, limits the rate (the last of tcp_wmem). What is not above
+    /// `sendBufferSize` keeps that as it is.
+    public var maximumSendBuffer = 4 << 20
+    /// Bytes that may wait unread: 1 to 16 MiB (the middle of tcp_rmem). It bounds the window that is announced.
     public var receiveBufferSize = 1 << 20
+    /// What the receive buffer grows to if the user reads that fast (the last of tcp_rmem). What is not above
+    /// `receiveBufferSize` keeps that as it is (tcp_moderate_rcvbuf=0).
+    public var maximumReceiveBuffer = 6 << 20
     /// Bytes that may wait unsent in the send buffer (TCP_NOTSENT_LOWAT): 1 or more.
     public var unsentLimit = Int.max
     /// True switches Nagle's algorithm off (TCP_NODELAY).
@@ -69,6 +75,8 @@ public struct ConnectionConfiguration: Sendable {
     public var timestamps = true
     /// Whether selective acknowledgments are offered (RFC 2018).
     public var selectiveAcks = true
+    /// Whether congestion marks are asked for, or given to those that ask, where the link can carry them (RFC 3168, RFC 9768).
+    public var ecn = ECNUse.accept
     /// Whether an idle connection asks its peer for a sign of life (RFC 9293 3.8.4; SO_KEEPALIVE).
     public var keepAlive = false
     /// How long a connection is idle before it asks (RFC 9293 3.8.4: at least two hours by default; TCP_KEEPIDLE).
@@ -94,6 +102,8 @@ public struct ConnectionConfiguration: Sendable {
         var c = self
         c.sendBufferSize = min(max(c.sendBufferSize, 1), Self.maximumBufferSize)
         c.receiveBufferSize = min(max(c.receiveBufferSize, 1), Self.maximumBufferSize)
+        c.maximumSendBuffer = min(c.maximumSendBuffer, Self.maximumBufferSize)
+        c.maximumReceiveBuffer = min(c.maximumReceiveBuffer, Self.maximumBufferSize)
         c.maximumSegmentSize = min(max(c.maximumSegmentSize, 1), 65_535)
         c.unsentLimit = max(c.unsentLimit, 1)
         c.windowScaleBase = c.windowScaleBase.map { min(max($0, 0), 1 << 30) }
@@ -114,8 +124,8 @@ public struct ConnectionConfiguration: Sendable {
     /// The smallest shift that lets 16 bits express the whole receive buffer, or what it may grow to (RFC 7323 2.3).
     var windowScale: WindowScale {
         var shift: UInt8 = 0
-        let size = max(windowScaleBase ?? 0, receiveBufferSize)
-        while shift < 14, (0xFFFF << Int(shift)) < size { shift += 1 }
+        let largest = max(windowScaleBase ?? 0, receiveBufferSize, maximumReceiveBuffer)
+        while shift < 14, (0xFFFF << Int(shift)) < largest { shift += 1 }
         return WindowScale(clamping: shift)
     }
 }
@@ -133,6 +143,8 @@ public struct HostConfiguration: Sendable {
     public var connection = ConnectionConfiguration()
     /// Connections, half-open ones and TIME-WAIT records together.
     public var maximumConnections = 1 << 21
+    /// Bytes that all buffers together may grow by beyond the sizes they begin with (like tcp_mem).
+    public var bufferBudget = 256 << 20
     /// The ports chosen for unbound sockets (RFC 6335: 49152..65535).
     public var ephemeralPorts: ClosedRange<UInt16> = 49152...65535
     /// Replaces the links' maximum segment lifetime, if set.

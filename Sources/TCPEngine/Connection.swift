@@ -32,6 +32,12 @@ public final class Connection: TurnTaking {
     @exclusivity(unchecked) var tcb: TransmissionControlBlock
     @exclusivity(unchecked) var sendBuffer: SendBuffer
     @exclusivity(unchecked) var receiveBuffer: ReceiveBuffer
+    /// How much each may hold now.
+    @exclusivity(unchecked) var sendCapacity: Int
+    @exclusivity(unchecked) var receiveCapacity: Int
+    /// When to look next, in nanoseconds, at how much is read; .max: the receive buffer does not grow.
+    @exclusivity(unchecked) var tuneAt = Int64.max
+    @exclusivity(unchecked) var tuning: BufferTuning?
     @exclusivity(unchecked) var reassembly: Reassembly?
     @exclusivity(unchecked) var retransmissionQueue = RetransmissionQueue()
     @exclusivity(unchecked) var congestion: CongestionControl
@@ -41,6 +47,8 @@ public final class Connection: TurnTaking {
     @exclusivity(unchecked) var rate = DeliveryRate()
     @exclusivity(unchecked) var rack = RACK()
     @exclusivity(unchecked) var duplicates = DuplicateAcks()
+    /// Congestion marks, where both ends and the link know them; nil: they do not.
+    @exclusivity(unchecked) var marks: CongestionMarks?
     /// Losses are being repaired; nil: none.
     @exclusivity(unchecked) var episode: RecoveryEpisode?
     /// The last reduction of the window, while it may still prove needless.
@@ -136,6 +144,8 @@ public final class Connection: TurnTaking {
         tcb = TransmissionControlBlock(send: SendSequence(iss: iss))
         sendBuffer = SendBuffer(pool: pool)
         receiveBuffer = ReceiveBuffer(pool: pool)
+        sendCapacity = configuration.values.sendBufferSize
+        receiveCapacity = configuration.values.receiveBufferSize
         congestion = CongestionControl(.reno, segmentSize: 536, at: .origin)
         roundTrip = RoundTripEstimator(configuration.values)
         timestamps.offset = timestampOffset
@@ -207,7 +217,7 @@ public final class Connection: TurnTaking {
     /// Room in the send buffer.
     public var sendSpace: Int {
         guard state.maySend, !finQueued else { return 0 }
-        return max(0, min(configuration.sendBufferSize - sendBuffer.count, configuration.unsentLimit - unsentBytes))
+        return max(0, min(sendCapacity - sendBuffer.count, configuration.unsentLimit - unsentBytes))
     }
     /// True while the connection waits in its listener's accept queue.
     public var isAwaitingAccept: Bool { listener != nil && !isOpening }

@@ -31,8 +31,9 @@ struct ReceiveSequence {
     var nxt = StreamOffset.zero
     /// RCV.NXT + RCV.WND as last announced; never moves left (RFC 9293 3.8.6).
     var edge = StreamOffset.zero
-    /// The shift that our window fields carry.
+    /// The shift that our window fields carry, and the one that our SYN told of.
     var scale = WindowScale.none
+    var offeredScale = WindowScale.none
 
     /// RCV.WND.
     var wnd: Int { max(0, edge - nxt) }

@@ -16,14 +16,18 @@ public struct LinkProperties: Hashable, Sendable {
     public var maximumSegmentLifetime: TimeInterval
     /// True if the TCP checksum is to be computed for what leaves over it.
     public var computesChecksum: Bool
+    /// True if the two bits of ECN travel with each segment (RFC 3168 5), so that routers on the way can mark it.
+    public var carriesECN: Bool
 
     /// The properties of a link.
     @inlinable public init(
-        maximumSegmentSize: UInt16, maximumSegmentLifetime: TimeInterval, computesChecksum: Bool
+        maximumSegmentSize: UInt16, maximumSegmentLifetime: TimeInterval, computesChecksum: Bool,
+        carriesECN: Bool = false
     ) {
         self.maximumSegmentSize = maximumSegmentSize
         self.maximumSegmentLifetime = maximumSegmentLifetime
         self.computesChecksum = computesChecksum
+        self.carriesECN = carriesECN
     }
 }
 

@@ -27,6 +27,23 @@ extension UnknownOptions {
         }
     }
 
+    /// What follows kind and length of the first option of this kind, written to `target` as far as it fits; nil if there is
+    /// none. The options are whole, as the decoder keeps no others.
+    public func value(ofKind kind: UInt8, into target: inout InlineArray<9, UInt8>) -> Int? {
+        var at = 0
+        while at + 1 < count {
+            let length = Int(storage[at + 1])
+            guard length >= 2, at + length <= count else { return nil }
+            if storage[at] == kind {
+                let bytes = min(length - 2, 9)
+                for i in 0..<bytes { target[i] = storage[at + 2 + i] }
+                return bytes
+            }
+            at += length
+        }
+        return nil
+    }
+
     /// The bytes of all options.
     public func withBytes<R>(_ body: (UnsafeRawBufferPointer) -> R) -> R {
         withUnsafeBytes(of: storage) { body(UnsafeRawBufferPointer(rebasing: $0[..<count])) }

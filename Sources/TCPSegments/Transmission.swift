@@ -133,13 +133,18 @@ public struct Transmission: Sendable {
     public var payload: Payload
     /// Payload bytes in each segment but the last; 1 or more.
     public var segmentSize: Int
+    /// What the IP header of each says of ECN, where the link has one.
+    public var ecn: ECNField
 
     /// A transmission of `payload` cut into segments of `segmentSize` bytes.
-    @inlinable public init(header: SegmentHeader, payload: Payload = Payload(), segmentSize: Int = 1) {
+    @inlinable public init(
+        header: SegmentHeader, payload: Payload = Payload(), segmentSize: Int = 1, ecn: ECNField = .notCapable
+    ) {
         precondition(segmentSize > 0, "segments of no bytes")
         self.header = header
         self.payload = payload
         self.segmentSize = segmentSize
+        self.ecn = ecn
     }
 
     /// One without control bits, ports and payload, to be filled in.

@@ -45,8 +45,9 @@ public final class Exchange {
         UInt8(truncatingIfNeeded: position &* 131 &+ (position >> 8) &* 17 &+ (position >> 16) &+ sender)
     }
 
-    /// Runs until both sides have read to the end, or for `limit` of virtual time. True if every byte was right.
-    public func run(limit: TimeInterval) -> Bool {
+    /// Runs until both sides have read to the end, or for `limit` of virtual time. True if every byte was right. `watch` looks on
+    /// after every step.
+    public func run(limit: TimeInterval, watch: () -> Void = {}) -> Bool {
         let end = network.now + limit
         var before = -1
         // When nothing is left to happen on the wire, the readers may still have something to read.
@@ -54,6 +55,7 @@ public final class Exchange {
             before = received[0] + received[1]
             network.run(for: end - network.now) {
                 for index in 0...1 { pump(index) }
+                watch()
                 return isComplete
             }
         }

@@ -96,6 +96,8 @@ public final class RandomScenario {
             path.rate = 100_000 * (1 + random.below(1_000))
             path.queueLimit = 20_000 + Int(random.below(200_000))
         }
+        path.mark = one(of: [0, 0, 10_000, 200_000])
+        path.markThreshold = one(of: [0, 10_000])
         for _ in 0..<random.below(3) {
             let start = Instant(nanoseconds: 1_000_000_000) + .milliseconds(random.below(40_000))
             path.partitions.append(start..<(start + .milliseconds(100 + random.below(8_000))))
@@ -112,6 +114,9 @@ public final class RandomScenario {
         }
         c.connection.receiveBufferSize = one(of: [500, 4096, 65_535, 1 << 20])
         c.connection.sendBufferSize = one(of: [1000, 4096, 1 << 16, 1 << 20])
+        c.connection.maximumReceiveBuffer = one(of: [0, 65_536, 6 << 20])
+        c.connection.maximumSendBuffer = one(of: [0, 65_536, 4 << 20])
+        c.bufferBudget = one(of: [0, 100_000, 256 << 20])
         c.connection.noDelay = random.below(2) == 0
         c.connection.windowScaling = random.below(4) != 0
         c.connection.timestamps = random.below(3) != 0
@@ -120,6 +125,7 @@ public final class RandomScenario {
         c.connection.congestionControl = one(of: CongestionControlAlgorithm.allCases)
         if random.below(3) == 0 { c.connection.recovery = RecoveryFeatures(rawValue: UInt8(random.below(32))) }
         c.connection.pacing = random.below(3) == 0
+        c.connection.ecn = one(of: ECNUse.allCases)
         c.connection.clockResolution = one(of: [.zero, .zero, .milliseconds(1), .milliseconds(10)])
         c.connection.maximumRTO = .seconds(8)
         // Nobody gives up on a network that will heal; whoever was left alone by a reset that got lost finds out.

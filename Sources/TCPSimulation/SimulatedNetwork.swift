@@ -22,6 +22,7 @@ public final class SimulatedNetwork {
         let from: Int
         let to: Int
         let bytes: [UInt8]
+        let ecn: ECNField
         static func < (a: Packet, b: Packet) -> Bool { (a.at, a.order) < (b.at, b.order) }
         static func == (a: Packet, b: Packet) -> Bool { a.order == b.order }
     }
@@ -168,7 +169,8 @@ public final class SimulatedNetwork {
 
     private var properties: LinkProperties {
         LinkProperties(
-            maximumSegmentSize: maximumSegmentSize, maximumSegmentLifetime: .seconds(1), computesChecksum: true)
+            maximumSegmentSize: maximumSegmentSize, maximumSegmentLifetime: .seconds(1), computesChecksum: true,
+            carriesECN: true)
     }
 
     private func send(_ transmission: Transmission, segment i: Int, _ tuple: FourTuple, from index: Int) {
@@ -192,7 +194,7 @@ public final class SimulatedNetwork {
             paths[
                 tuple.addresses,
                 default: Impairment(defaultPath, seed: seed &* 31 &+ UInt64(index) << 8 &+ UInt64(to))
-            ].deliveries(size: bytes.count, at: now)
+            ].deliveries(size: bytes.count, canBeMarked: transmission.ecn != .notCapable, at: now)
         hash(header, count, tuple, lost: deliveries.isEmpty)
         note(
             "\(now) \(nodes[index].address) -> \(nodes[to].address) \(header) len \(count)\(deliveries.isEmpty ? " LOST" : "")"
@@ -201,7 +203,10 @@ public final class SimulatedNetwork {
             var copy = bytes
             if let bit = delivery.flippedBit { copy[bit / 8] ^= 1 << UInt8(bit % 8) }
             order += 1
-            packets.insert(Packet(at: delivery.at, order: order, from: index, to: to, bytes: copy))
+            packets.insert(
+                Packet(
+                    at: delivery.at, order: order, from: index, to: to, bytes: copy,
+                    ecn: delivery.isMarked ? .congestionExperienced : transmission.ecn))
         }
     }
 
@@ -220,7 +225,8 @@ public final class SimulatedNetwork {
             let link = LinkID(UInt32(packet.from))
             nodes[packet.to].host.addLink(link, properties, for: tuple.addresses, at: now)
             nodes[packet.to].host.handle(
-                header, payload: UnsafeRawBufferPointer(rebasing: bytes[offset...]), tuple: tuple, on: link, at: now)
+                header, payload: UnsafeRawBufferPointer(rebasing: bytes[offset...]), tuple: tuple, on: link,
+                ecn: packet.ecn, at: now)
         }
     }
 

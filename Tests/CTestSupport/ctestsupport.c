@@ -1,9 +1,12 @@
 #define _GNU_SOURCE
 #include "ctestsupport.h"
+#include <net/if.h>
 #include <netinet/in.h>
+#include <netpacket/packet.h>
 #include <netinet/tcp.h>
 #include <sched.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 int ctest_leave_network(void) { return unshare(CLONE_NEWNET); }
 
@@ -14,4 +17,15 @@ int ctest_tcp_options(int fd, uint32_t *options)
     if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) < 0) return -1;
     *options = info.tcpi_options;
     return 0;
+}
+
+int ctest_packet_socket(const char *interface, uint16_t protocol)
+{
+    int fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC, htons(protocol));
+    if (fd < 0) return -1;
+    struct sockaddr_ll address = {
+        .sll_family = AF_PACKET, .sll_protocol = htons(protocol), .sll_ifindex = (int)if_nametoindex(interface)};
+    if (bind(fd, (struct sockaddr *)&address, sizeof address) == 0) return fd;
+    close(fd);
+    return -1;
 }

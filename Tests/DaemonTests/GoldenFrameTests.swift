@@ -35,8 +35,8 @@ struct GoldenFrameTests {
         try socket.bind(to: try daemon.endpoint(0x1234))
         let connecting = Background { try socket.connect(to: try #require(ChisocketAddress("127.89.4.2", port: 7))) }
         let peer = try ScriptedPeer(accepting: listener, port: 7, peerPort: 0x1234)
-        // Ports, SEQ, ACK, header length and bits, window, checksum 0, urgent pointer; MSS 65,495, scale 5, SACK permitted.
-        try expect(peer, sends: "1234 0007 01020304 00000000 8002 ffff 0000 0000 0204 ffd7 0303 05 0402 000000")
+        // Ports, SEQ, ACK, header length and bits, window, checksum 0, urgent pointer; MSS 65,495, scale 7, SACK permitted.
+        try expect(peer, sends: "1234 0007 01020304 00000000 8002 ffff 0000 0000 0204 ffd7 0303 07 0402 000000")
         try peer.send(Bits.syn | Bits.ack, sequence: 0xA0A0_A0A0, acknowledgment: 0x0102_0305)
         try expect(peer, sends: "1234 0007 01020305 a0a0a0a1 5010 ffff 0000 0000")
         #expect(connecting.join() == nil)
@@ -86,7 +86,7 @@ struct GoldenFrameTests {
         let value = place..<syn.index(place, offsetBy: 8)
         #expect(
             syn.replacingCharacters(in: value, with: "--------")
-                == "123400070102030400000000a002ffff000000000204ffd703030504 02080a--------0000000000"
+                == "123400070102030400000000a002ffff000000000204ffd703030704 02080a--------0000000000"
                 .filter { $0 != " " })
         try peer.send(Bits.rst | Bits.ack, sequence: 0, acknowledgment: 0x0102_0305)
         #expect(connecting.join() == nil)

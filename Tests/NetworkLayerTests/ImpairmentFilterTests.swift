@@ -154,7 +154,9 @@ struct ImpairmentFilterTests {
         for _ in 0..<100 {
             let passage = try #require(filter.admit(.in, tuple, length: bytes.count, at: .origin))
             caught += bytes.withUnsafeBytes {
-                filter.deliver($0, tuple, on: LinkID(1), isProtected: isProtected, passage, to: wire, at: .origin)
+                filter.deliver(
+                    $0, tuple, on: LinkID(1), ecn: .notCapable, isProtected: isProtected, passage, to: wire, at: .origin
+                )
             }
         }
         #expect(caught == (isProtected ? 100 : 0) && wire.delivered.count == (isProtected ? 0 : 100))

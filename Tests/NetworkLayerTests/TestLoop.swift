@@ -57,7 +57,8 @@ final class Recorder: SegmentReceiver {
     var errors: [(PathError, QuotedSegment)] = []
 
     func segmentArrived(
-        _ header: SegmentHeader, payload: UnsafeRawBufferPointer, tuple: FourTuple, on link: LinkID, at now: Instant
+        _ header: SegmentHeader, payload: UnsafeRawBufferPointer, tuple: FourTuple, on link: LinkID, ecn: ECNField,
+        at now: Instant
     ) { arrivals.append(Arrival(header: header, payload: Array(payload), tuple: tuple, link: link)) }
     func pathError(_ error: PathError, about segment: QuotedSegment, at now: Instant) {
         errors.append((error, segment))

@@ -144,7 +144,10 @@ import Testing
         "a large buffer is announced in the unit of the scale; what the field hides is taken all the same (RFC 7323 2.4)"
     )
     func scaled() throws {
-        let one = OneHost { $0.connection.receiveBufferSize = 1_000_001 }
+        let one = OneHost {
+            $0.connection.receiveBufferSize = 1_000_001
+            $0.connection.maximumReceiveBuffer = 0
+        }
         try one.establish { $0.windowScale = 0 }
         let answer = one.inject(.ack, seq: 1, ack: 1, pattern(100))
         // 1,000,001 needs a shift of 4.
@@ -177,12 +180,17 @@ import Testing
         #expect(one.sent().map { Int($0.header.window.value) } == [65_535])
     }
 
-    @Test("the window of a SYN-ACK is not scaled, and is kept although the buffer is larger")
-    func synAckWindow() throws {
-        let one = OneHost { $0.connection.receiveBufferSize = 1 << 20 }
+    @Test(
+        "the window of a SYN-ACK is not scaled, and is kept although the buffer is larger, or may become so",
+        arguments: [(0, 5), (6 << 20, 7), (16 << 20, 9)] as [(Int, UInt8)])
+    func synAckWindow(maximum: Int, scale: UInt8) throws {
+        let one = OneHost {
+            $0.connection.receiveBufferSize = 1 << 20
+            $0.connection.maximumReceiveBuffer = maximum
+        }
         try one.listen()
         let synAck = one.inject(.syn, seq: 0) { $0.windowScale = 2 }
         #expect(synAck.first?.header.window.value == 65_535)
-        #expect(synAck.first?.header.options.windowScale == 5)
+        #expect(synAck.first?.header.options.windowScale == scale)
     }
 }

@@ -22,7 +22,11 @@ final class Bench {
         let daemon: Daemon
     }
 
-    init(mtu: Int = 1500, capture: Bool = false) throws {
+    /// `commands` are the shell's, in the namespace.
+    init(
+        mtu: Int = 1500, capture: Bool = false, commands: String = "",
+        _ configure: @escaping @Sendable (inout DaemonConfiguration) -> Void = { _ in }
+    ) throws {
         namespace = try NetworkNamespace()
         var template = Array("/tmp/chitcpd-tun-XXXXXX".utf8CString)
         try #require(mkdtemp(&template) != nil)
@@ -40,6 +44,7 @@ final class Bench {
             tun.routes = [IPPrefix("0.0.0.0/0")].compactMap { $0 }
             configuration.tun = tun
             if capture { configuration.capturePath = folder + "/capture.pcap" }
+            configure(&configuration)
             let daemon = try Daemon(configuration)
             try command(
                 """
@@ -47,7 +52,7 @@ final class Bench {
                 ip addr add 10.77.0.1/24 dev tun0
                 ip addr add fd77::1/64 dev tun0 nodad
                 echo 1 > /proc/sys/net/ipv4/ip_forward
-                """)
+                """ + "\n" + commands)
             return Hand(daemon: daemon)
         }
         signal = hand.daemon.stopSignal

@@ -134,6 +134,22 @@ final class BBR {
         if undo == nil { undo = (mode, shortBandwidth, longInflight, shortInflight) }
     }
 
+    /// The draft has no rule for marks: one counts as more loss in its round than the threshold allows.
+    func marked(_ window: inout CongestionWindow, at now: Instant) {
+        if !lossInRound { lossRoundDelivered = totalDelivered }
+        lossInRound = true
+        switch mode {
+        case .startup:
+            hasFilledPipe = true
+            longInflight = max(product(maximumBandwidth, gain: 100, window), latestInflight)
+        case .refill, .up:
+            probesSample = false
+            longInflight = max(min(longInflight, window.size), targetInflight(window)) / 100 * Self.beta
+            startDown(at: now)
+        case .drain, .down, .cruise, .probeRTT: break
+        }
+    }
+
     func timedOut(flight: Int, _ window: inout CongestionWindow, at now: Instant) {
         lossDetected(flight: flight, &window, at: now)
         priorWindow = max(priorWindow, window.size)

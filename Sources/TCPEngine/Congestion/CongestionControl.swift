@@ -69,6 +69,8 @@ protocol CongestionAlgorithm {
     mutating func acknowledged(_ sample: AckSample, _ window: inout CongestionWindow)
     /// Loss was detected by other means than a timeout, for the first time in this recovery. `flight` is what was outstanding.
     mutating func lossDetected(flight: Int, _ window: inout CongestionWindow, at now: Instant)
+    /// The peer told of congestion marks, for the first time in this window of data (RFC 3168 6.1.2).
+    mutating func marked(flight: Int, _ window: inout CongestionWindow, at now: Instant)
     /// The retransmission timer expired while `flight` was in the network; not called again for the same segment.
     mutating func timedOut(flight: Int, _ window: inout CongestionWindow, at now: Instant)
 }
@@ -145,6 +147,20 @@ struct CongestionControl {
             algorithm = .cubic(a)
         case .bbr(let a):
             a.lossDetected(flight: flight, &state, at: now)
+        }
+    }
+
+    /// The peer told of congestion marks while `flight` was outstanding: once in a window of data.
+    mutating func marked(flight: Int, at now: Instant) {
+        switch algorithm {
+        case .reno(var a):
+            a.marked(flight: flight, &state, at: now)
+            algorithm = .reno(a)
+        case .cubic(var a):
+            a.marked(flight: flight, &state, at: now)
+            algorithm = .cubic(a)
+        case .bbr(let a):
+            a.marked(&state, at: now)
         }
     }
 

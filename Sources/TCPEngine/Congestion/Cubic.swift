@@ -74,11 +74,20 @@ struct Cubic: CongestionAlgorithm {
     }
 
     mutating func lossDetected(flight: Int, _ window: inout CongestionWindow, at now: Instant) {
+        // RFC 9438 4.6: beta is 0.7.
+        reduce(to: 70, flight: flight, &window)
+    }
+
+    mutating func marked(flight: Int, _ window: inout CongestionWindow, at now: Instant) {
+        // RFC 8511 3.1: 0.85 for marks, which come from short queues.
+        reduce(to: 85, flight: flight, &window)
+    }
+
+    private mutating func reduce(to percent: Int, flight: Int, _ window: inout CongestionWindow) {
         prior = min(window.size, max(flight, window.segmentSize))
         // RFC 9438 4.7: fast convergence gives room to newer flows.
         maximum = prior < maximum ? prior * 17 / 20 : prior
-        // RFC 9438 4.6: beta is 0.7.
-        window.threshold = max(prior * 7 / 10, 2 * window.segmentSize)
+        window.threshold = max(prior * percent / 100, 2 * window.segmentSize)
         window.size = window.threshold
         epoch = nil
     }

@@ -22,6 +22,13 @@ struct NewReno: CongestionAlgorithm {
         credit = 0
     }
 
+    mutating func marked(flight: Int, _ window: inout CongestionWindow, at now: Instant) {
+        // RFC 8511 3.1: a mark comes from a short queue, so 0.8 instead of a half keeps the path in use.
+        window.threshold = max(min(flight, window.size) / 5 * 4, 2 * window.segmentSize)
+        window.size = window.threshold
+        credit = 0
+    }
+
     mutating func timedOut(flight: Int, _ window: inout CongestionWindow, at now: Instant) {
         lossDetected(flight: flight, &window, at: now)
     }

@@ -46,7 +46,8 @@ extension HalfOpen {
 
 extension Host {
     func arrivesForHalfOpen(
-        _ halfOpen: HalfOpen, _ header: SegmentHeader, payload: UnsafeRawBufferPointer, link: HostLink, at now: Instant
+        _ halfOpen: HalfOpen, _ header: SegmentHeader, payload: UnsafeRawBufferPointer, link: HostLink, ecn: ECNField,
+        at now: Instant
     ) {
         guard !halfOpen.listener.isClosed else {
             remove(halfOpen)
@@ -69,12 +70,13 @@ extension Host {
         case .reset:
             answerStranger(header, payload: payload, tuple: halfOpen.tuple, link: link)
         case .establish:
-            establish(halfOpen, header, payload: payload, link: link, at: now)
+            establish(halfOpen, header, payload: payload, link: link, ecn: ecn, at: now)
         }
     }
 
     private func establish(
-        _ halfOpen: HalfOpen, _ header: SegmentHeader, payload: UnsafeRawBufferPointer, link: HostLink, at now: Instant
+        _ halfOpen: HalfOpen, _ header: SegmentHeader, payload: UnsafeRawBufferPointer, link: HostLink, ecn: ECNField,
+        at now: Instant
     ) {
         let listener = halfOpen.listener
         // Linux: the final ACK is ignored while the accept queue is full; the SYN-ACK's timer tries again.
@@ -92,7 +94,7 @@ extension Host {
         connection.openPassively(halfOpen, link: effective(link.properties), at: now)
         table.set(.connection(connection))
         connection.listener = listener
-        connection.handle(header, payload: payload, at: now)
+        connection.handle(header, payload: payload, ecn: ecn, at: now)
         listener.acceptQueue.append(connection)
         notices.append(.incoming(listener))
         touch(connection, at: now)

@@ -28,7 +28,7 @@ public final class Host {
     public private(set) var configuration: HostConfiguration
     let secrets: Secrets
     // Accesses are not checked for overlap: see `Connection`.
-    let pool = ChunkPool()
+    let pool: ChunkPool
     @exclusivity(unchecked) var table: ConnectionTable
     @exclusivity(unchecked) var listeners = ListenerTable()
     @exclusivity(unchecked) var reservations = PortReservations()
@@ -52,6 +52,7 @@ public final class Host {
     /// A host whose secrets (sequence numbers, ports) derive from `seed`.
     public init(configuration: HostConfiguration, seed: UInt64) {
         self.configuration = configuration
+        pool = ChunkPool(budget: configuration.bufferBudget)
         defaults = SharedConfiguration(configuration.connection)
         secrets = Secrets(seed: seed)
         table = ConnectionTable(key: secrets.tableKey)

@@ -2,20 +2,22 @@
 import TCPSegments
 
 extension Host {
-    /// A segment came in over `linkID`. The payload is borrowed for the call and may be larger than the MSS.
+    /// A segment came in over `linkID`. The payload is borrowed for the call and may be larger than the MSS. `ecn` is what its
+    /// IP header said, if it had one.
     public func handle(
-        _ header: SegmentHeader, payload: UnsafeRawBufferPointer, tuple: FourTuple, on linkID: LinkID, at now: Instant
+        _ header: SegmentHeader, payload: UnsafeRawBufferPointer, tuple: FourTuple, on linkID: LinkID,
+        ecn: ECNField = .notCapable, at now: Instant
     ) {
         // A connection that leaves the table meanwhile stays in `departed` until the next poll.
         let isDone = table.connection(tuple)?._withUnsafeGuaranteedRef { connection in
             guard connection.linkID == linkID else { return false }
             if connection.isOpening, defersAccept(connection, header) { return true }
             if header.controlBits.contains(.syn), let link = links[linkID],
-                reopens(connection, header, payload: payload, link: link, at: now)
+                reopens(connection, header, payload: payload, link: link, ecn: ecn, at: now)
             {
                 return true
             }
-            connection.handle(header, payload: payload, at: now)
+            connection.handle(header, payload: payload, ecn: ecn, at: now)
             touch(connection, at: now)
             return true
         }
@@ -25,20 +27,20 @@ extension Host {
         case .connection(let connection):
             if connection.isOpening, defersAccept(connection, header) { return }
             if header.controlBits.contains(.syn),
-                reopens(connection, header, payload: payload, link: link, at: now)
+                reopens(connection, header, payload: payload, link: link, ecn: ecn, at: now)
             {
                 return
             }
             // What belongs together goes out where it came in. A segment whose numbers are not the peer's moves nothing, or
             // whoever can use the peer's address could take the connection's way from it without knowing them.
-            if connection.handle(header, payload: payload, at: now) { move(connection, to: link) }
+            if connection.handle(header, payload: payload, ecn: ecn, at: now) { move(connection, to: link) }
             touch(connection, at: now)
         case .halfOpen(let halfOpen):
-            arrivesForHalfOpen(halfOpen, header, payload: payload, link: link, at: now)
+            arrivesForHalfOpen(halfOpen, header, payload: payload, link: link, ecn: ecn, at: now)
         case .timeWait(let record):
-            arrivesInTimeWait(record, header, payload: payload, link: link, at: now)
+            arrivesInTimeWait(record, header, payload: payload, link: link, ecn: ecn, at: now)
         case nil:
-            arrivesForListener(header, payload: payload, tuple: tuple, link: link, at: now)
+            arrivesForListener(header, payload: payload, tuple: tuple, link: link, ecn: ecn, at: now)
         }
     }
 
@@ -60,8 +62,8 @@ extension Host {
     /// A segment for which there is no connection: a listener's SYN, or a stranger's (RFC 9293 3.10.7.1 and 3.10.7.2).
     /// `previous` is the TIME-WAIT that the SYN ends.
     func arrivesForListener(
-        _ header: SegmentHeader, payload: UnsafeRawBufferPointer, tuple: FourTuple, link: HostLink, at now: Instant,
-        replacing previous: TimeWaitRecord? = nil
+        _ header: SegmentHeader, payload: UnsafeRawBufferPointer, tuple: FourTuple, link: HostLink, ecn: ECNField,
+        at now: Instant, replacing previous: TimeWaitRecord? = nil
     ) {
         let bits = header.controlBits
         // RFC 9293 3.9.2.3, MUST-57 and MUST-63: silently, or one segment would make many hosts answer.
@@ -88,6 +90,7 @@ extension Host {
             iss: initialSequenceNumber(for: tuple, after: previous, at: now),
             timestampOffset: secrets.timestampOffset(for: tuple), syn: header,
             text: earlyText(header, payload, for: listener), previous: previous, at: now)
+        if link.properties.carriesECN { halfOpen.agreeOnMarks(header.controlBits, synCameWith: ecn) }
         if listener.announcesConnections {
             announce(halfOpen)
             return

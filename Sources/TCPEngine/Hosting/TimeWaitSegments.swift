@@ -45,7 +45,7 @@ extension TimeWaitRecord {
 extension Host {
     func arrivesInTimeWait(
         _ record: TimeWaitRecord, _ header: SegmentHeader, payload: UnsafeRawBufferPointer, link: HostLink,
-        at now: Instant
+        ecn: ECNField, at now: Instant
     ) {
         switch record.disposition(of: header, payloadCount: payload.count, at: now) {
         case .ignore:
@@ -58,7 +58,7 @@ extension Host {
             // A SYN that nobody awaits does not end TIME-WAIT.
             if listener(for: record.tuple) != nil {
                 arrivesForListener(
-                    header, payload: payload, tuple: record.tuple, link: link, at: now, replacing: record)
+                    header, payload: payload, tuple: record.tuple, link: link, ecn: ecn, at: now, replacing: record)
                 return
             }
         }
@@ -70,7 +70,7 @@ extension Host {
     /// a debugger watches it.
     func reopens(
         _ connection: Connection, _ header: SegmentHeader, payload: UnsafeRawBufferPointer, link: HostLink,
-        at now: Instant
+        ecn: ECNField, at now: Instant
     ) -> Bool {
         guard connection.state == .timeWait, !header.controlBits.contains(.ack),
             let listener = listener(for: connection.tuple)
@@ -86,7 +86,7 @@ extension Host {
         touch(connection, at: now)
         detach(connection)
         arrivesForListener(
-            header, payload: payload, tuple: connection.tuple, link: link, at: now, replacing: record)
+            header, payload: payload, tuple: connection.tuple, link: link, ecn: ecn, at: now, replacing: record)
         return true
     }
 }

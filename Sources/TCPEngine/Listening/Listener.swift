@@ -21,6 +21,11 @@ final class HalfOpen {
     let sentAt: Instant
     var retransmissions = 0
     var deadline: Instant
+    /// The shift that the SYN-ACK tells of: the listener's options may change before the connection is up.
+    let windowScale: WindowScale
+    /// How congestion marks are told, and with which the SYN came.
+    private(set) var feedback = ECNFeedback.none
+    private(set) var synCodepoint = ECNField.notCapable
 
     init(
         tuple: FourTuple, link: LinkID, listener: Listener, iss: SequenceNumber, timestampOffset: UInt32,
@@ -38,13 +43,22 @@ final class HalfOpen {
         peerWindow = syn.window
         sentAt = now
         deadline = now + listener.configuration.initialRTO
+        windowScale = listener.configuration.windowScale
+    }
+
+    /// The SYN asks with these bits; the link carries marks.
+    func agreeOnMarks(_ syn: ControlBits, synCameWith codepoint: ECNField) {
+        feedback = ECNNegotiation.answer(to: syn, listener.configuration.ecn)
+        synCodepoint = codepoint
     }
 
     /// The SYN-ACK of this record.
     func synAck(_ link: LinkProperties, at now: Instant) -> SegmentHeader {
         var header = SegmentHeader(
             sourcePort: tuple.local.port, destinationPort: tuple.remote.port, sequenceNumber: iss,
-            acknowledgmentNumber: irs + 1, controlBits: [.syn, .ack],
+            acknowledgmentNumber: irs + 1,
+            controlBits: ControlBits([.syn, .ack]).union(
+                ECNNegotiation.agreement(feedback, synCameWith: synCodepoint)),
             window: WindowField(UInt16(min(listener.configuration.receiveBufferSize, 65_535))))
         if listener.configuration.announcesMSS {
             header.options.maximumSegmentSize = UInt16(
@@ -52,7 +66,7 @@ final class HalfOpen {
         }
         // RFC 7323 2.2: only if the SYN had it.
         if offer.windowScale != nil, listener.configuration.windowScaling {
-            header.options.windowScale = listener.configuration.windowScale.shift
+            header.options.windowScale = windowScale.shift
         }
         // RFC 7323 3.2 and RFC 2018 2: likewise.
         header.options.timestamps = timestampsOption(at: now)
@@ -64,7 +78,7 @@ final class HalfOpen {
     func acknowledgment(at now: Instant) -> SegmentHeader {
         let scale =
             offer.windowScale != nil && listener.configuration.windowScaling
-            ? listener.configuration.windowScale : .none
+            ? windowScale : .none
         let window = WindowSize(UInt32(min(listener.configuration.receiveBufferSize, 65_535)))
         var header = SegmentHeader(
             sourcePort: tuple.local.port, destinationPort: tuple.remote.port, sequenceNumber: iss + 1,

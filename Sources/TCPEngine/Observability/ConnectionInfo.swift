@@ -64,6 +64,8 @@ public struct ConnectionInfo: Sendable {
     /// Retransmissions that the peer reported as needless, and reductions of the window that were taken back.
     public let needlessRetransmissions, undoneReductions: UInt32
     public let sendQueued, receiveQueued, outOfOrderQueued: Int
+    /// How much the buffers may hold now.
+    public let sendBufferSize, receiveBufferSize: Int
     public let segmentsSent, segmentsReceived: UInt64
     /// Payload: sent for the first time, and received in order.
     public let bytesSent, bytesReceived: UInt64
@@ -76,6 +78,14 @@ public struct ConnectionInfo: Sendable {
     public let segmentsStale: UInt64
     /// Which options both ends agreed on.
     public let usesTimestamps, usesSelectiveAcks, usesWindowScaling: Bool
+    /// How the two ends tell each other of congestion marks.
+    public let ecn: ECNFeedback
+    /// Whether the peer's segments said that they could be marked.
+    public let sawECNCapable: Bool
+    /// Segments that came marked, and marks that the peer told of.
+    public let marksReceived, marksReported: UInt64
+    /// Reductions of the window because of marks.
+    public let markReactions: UInt32
     /// Why nothing was sent when last asked.
     public let holdReason: HoldReason
 }
@@ -99,12 +109,16 @@ extension Connection {
             tailLossProbes: statistics.tailLossProbes, needlessRetransmissions: statistics.needlessRetransmissions,
             undoneReductions: statistics.undoneReductions, sendQueued: sendBuffer.count,
             receiveQueued: receiveBuffer.count, outOfOrderQueued: reassembly?.count ?? 0,
+            sendBufferSize: sendCapacity, receiveBufferSize: receiveCapacity,
             segmentsSent: statistics.segmentsSent, segmentsReceived: statistics.segmentsReceived,
             bytesSent: statistics.bytesSent, bytesReceived: statistics.bytesReceived,
             segmentsRetransmitted: statistics.segmentsRetransmitted, bytesRetransmitted: statistics.bytesRetransmitted,
             consecutiveTimeouts: timeoutCount, segmentsDropped: statistics.droppedSegments,
             segmentsStale: statistics.staleSegments,
             usesTimestamps: timestamps.isOn, usesSelectiveAcks: selectiveAcks, usesWindowScaling: scalesWindows,
+            ecn: marks?.feedback ?? .none, sawECNCapable: marks?.sawCapable ?? false,
+            marksReceived: marks?.marksReceived ?? 0, marksReported: marks?.marksReported ?? 0,
+            markReactions: marks?.reactions ?? 0,
             holdReason: holdReason)
     }
 

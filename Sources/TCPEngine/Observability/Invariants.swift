@@ -27,9 +27,9 @@ extension Connection {
             tcb.receive.nxt <= tcb.receive.edge || hasReceivedFin || state == .closed || state == .synSent,
             "RCV.NXT \(tcb.receive.nxt) is beyond the window's edge \(tcb.receive.edge)")
         check(
-            receiveBuffer.count <= configuration.receiveBufferSize + (1 << 14),
-            "\(receiveBuffer.count) unread bytes in a buffer of \(configuration.receiveBufferSize)")
-        check(sendBuffer.count <= configuration.sendBufferSize, "\(sendBuffer.count) queued bytes exceed the buffer")
+            receiveBuffer.count <= receiveCapacity + (1 << 14),
+            "\(receiveBuffer.count) unread bytes in a buffer of \(receiveCapacity)")
+        check(sendBuffer.count <= sendCapacity, "\(sendBuffer.count) queued bytes exceed the buffer")
         if let next = timers.next { check(next >= now, "a timer is armed in the past: \(next) at \(now)") }
         // The liveness rule: what is unacknowledged, or stuck behind a zero window, has a timer.
         if state.isSynchronized && state != .timeWait {

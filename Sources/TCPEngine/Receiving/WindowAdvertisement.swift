@@ -4,11 +4,11 @@ import TCPSegments
 extension Connection {
     /// The largest window there can be: the buffer, and no more than the field can say. What was not told is not accepted
     /// either, or a peer without scaling would leave a window open of which it knows a sixteenth, to blind attackers.
-    private var largestWindow: Int { min(configuration.receiveBufferSize, 0xFFFF << Int(tcb.receive.scale.shift)) }
+    private var largestWindow: Int { min(receiveCapacity, 0xFFFF << Int(tcb.receive.scale.shift)) }
 
     /// The window's edge that the free buffer would allow.
     private var possibleEdge: StreamOffset {
-        tcb.receive.nxt + min(max(0, configuration.receiveBufferSize - receiveBuffer.count), largestWindow)
+        tcb.receive.nxt + min(max(0, receiveCapacity - receiveBuffer.count), largestWindow)
     }
 
     /// RFC 9293 3.8.6.2.2: the edge moves only by a segment or half of the buffer.

@@ -98,6 +98,7 @@ extension Connection {
             let mayGrow =
                 (bytes > 0 || rack.reorderingSeen)
                 && usage.isLimited(window: congestion.window, threshold: congestion.slowStartThreshold)
+                && !(marks?.holdsWindow ?? false)
             guard mayGrow || !congestion.needsReduction else { return }
             congestion.acknowledged(
                 AckSample(
@@ -244,7 +245,11 @@ extension Connection {
     /// RFC 6675 5 (4), RFC 6582 3.2 (2): losses were found, and no recovery is under way.
     private func beginFastRecovery(outstanding: Int, unselected: Int, at now: Instant) {
         beginReduction()
-        congestion.lossDetected(flight: outstanding, at: now)
+        // RFC 3168 6.1.2: a loss in a window of data that reduced the window for a mark does not reduce it again.
+        if !(marks?.hasJustReacted(una: tcb.send.una) ?? false) {
+            congestion.lossDetected(flight: outstanding, at: now)
+            marks?.windowWasReduced(nxt: tcb.send.nxt)
+        }
         recoveryPoint = tcb.send.nxt
         episode = RecoveryEpisode(
             .fast, reduction: ProportionalRateReduction(flightAtEntry: unselected, window: congestion.window))
@@ -270,6 +275,7 @@ extension Connection {
         }
         // RFC 5681 3.1: the threshold is kept when the same segment is retransmitted again, and when it was just set.
         congestion.timedOut(flight: max(flight, tcb.sendMSS), isFirst: isNew, inFlight: inFlight, at: now)
+        marks?.windowWasReduced(nxt: tcb.send.nxt)
         recoveryPoint = tcb.send.nxt
         let next = RecoveryEpisode(.timeout, reduction: ProportionalRateReduction(flightAtEntry: 1, window: 0))
         // RFC 5682 2.1 (1): not while an earlier recovery goes on.
@@ -320,7 +326,10 @@ extension Connection {
         case .repairedLoss:
             tailProbe = nil
             statistics.probeRepairs += 1
-            if episode == nil { congestion.lossDetected(flight: news.outstanding, at: now) }
+            if episode == nil {
+                congestion.lossDetected(flight: news.outstanding, at: now)
+                marks?.windowWasReduced(nxt: tcb.send.nxt)
+            }
         }
     }
 }

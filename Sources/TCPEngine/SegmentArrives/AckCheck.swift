@@ -7,6 +7,7 @@ extension Connection {
         guard segment.bits.contains(.ack) else { return .drop }
         let ack = StreamOffset.unwrap(segment.header.acknowledgmentNumber, from: tcb.send.iss, near: tcb.send.una)
         let fromUna = ack - tcb.send.una
+        let completesHandshake = state == .synReceived
 
         if state == .synReceived {
             // SND.UNA < SEG.ACK =< SND.NXT, else a reset.
@@ -26,6 +27,9 @@ extension Connection {
         // RFC 5961 5.2: an ACK older than the largest window is not the peer's.
         guard fromUna >= -Int(tcb.send.maximumWindow) else { return .acknowledge }
 
+        if marks != nil {
+            takeFeedback(segment, bytes: fromUna, completesHandshake: completesHandshake, at: now)
+        }
         unansweredProbes = 0
         let oldWindow = tcb.send.wnd
         let newWindow = segment.header.window.scaled(by: tcb.send.scale).bytes

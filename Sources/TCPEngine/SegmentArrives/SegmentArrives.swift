@@ -8,6 +8,8 @@ struct ArrivingSegment {
     /// wraps to a huge number; differences are signed, so that it still compares as old.
     let start: StreamOffset
     let payload: UnsafeRawBufferPointer
+    /// What the IP header said.
+    let ecn: ECNField
     var bits: ControlBits { header.controlBits }
     /// SEG.LEN.
     var length: Int { header.segmentLength(payloadCount: payload.count) }
@@ -30,21 +32,23 @@ extension Connection {
     /// SEGMENT ARRIVES (RFC 9293 3.10.7). The payload is borrowed for the call. True if the segment passed the checks of its
     /// numbers: it is the peer's.
     @discardableResult
-    public func handle(_ header: SegmentHeader, payload: UnsafeRawBufferPointer, at now: Instant) -> Bool {
+    public func handle(
+        _ header: SegmentHeader, payload: UnsafeRawBufferPointer, ecn: ECNField = .notCapable, at now: Instant
+    ) -> Bool {
         let isAccepted: Bool
         statistics.segmentsReceived += 1
         switch state {
         case .closed, .listen:
             return false
         case .synSent:
-            arrivesInSynSent(header, payload: payload, at: now)
+            arrivesInSynSent(header, payload: payload, ecn: ecn, at: now)
             isAccepted = state != .synSent
         case .timeWait:
             arrivesInTimeWait(header, payloadCount: payload.count, at: now)
             isAccepted = false
         case .synReceived, .established, .finWait1, .finWait2, .closeWait, .closing, .lastAck:
             let start = StreamOffset.unwrap(header.sequenceNumber, from: tcb.receive.irs, near: tcb.receive.nxt)
-            let segment = ArrivingSegment(header: header, start: start, payload: payload)
+            let segment = ArrivingSegment(header: header, start: start, payload: payload, ecn: ecn)
             isAccepted = arrivesSynchronized(segment, at: now)
         }
         switch ackPolicy.urgency {
@@ -70,8 +74,9 @@ extension Connection {
         // RFC 7323 5.3 (R3), once the ACK has passed, too: whoever only guessed a number in the window must not set what
         // later segments are measured by (as on Linux).
         if timestamps.isOn, let value = segment.header.options.timestamps?.value {
-            timestamps.segmentAccepted(value, start: segment.start, window: configuration.receiveBufferSize, at: now)
+            timestamps.segmentAccepted(value, start: segment.start, window: receiveCapacity, at: now)
         }
+        if marks != nil { noteMarks(segment) }
         checkUrgent(segment)
         checkText(segment, at: now)
         checkFin(at: now)

@@ -2,7 +2,9 @@
 import TCPSegments
 
 extension Connection {
-    func arrivesInSynSent(_ header: SegmentHeader, payload: UnsafeRawBufferPointer, at now: Instant) {
+    func arrivesInSynSent(
+        _ header: SegmentHeader, payload: UnsafeRawBufferPointer, ecn: ECNField, at now: Instant
+    ) {
         let bits = header.controlBits
         var acknowledgesSyn = false
         // First: ACK.
@@ -30,6 +32,7 @@ extension Connection {
         tcb.receive.nxt = StreamOffset(1)
         tcb.receive.edge = StreamOffset(1) + min(configuration.receiveBufferSize, 65_535)
         negotiate(PeerOffer(header.options), at: now)
+        agreeOnMarks(bits, cameWith: ecn)
         timestamps.lastAckSent = tcb.receive.nxt
         // RFC 7323 2.2: the window of a SYN is not scaled.
         updateSendWindow(header.window.scaled(by: .none).bytes)
@@ -48,7 +51,7 @@ extension Connection {
         ackPolicy.demandNow()
         establish(at: now)
         // RFC 9293 3.10.7.3, fourth: the rest of the segment goes on at the sixth step.
-        let segment = ArrivingSegment(header: header, start: .zero, payload: payload)
+        let segment = ArrivingSegment(header: header, start: .zero, payload: payload, ecn: ecn)
         checkUrgent(segment)
         checkText(segment, at: now)
         checkFin(at: now)
@@ -69,6 +72,7 @@ extension Connection {
         transition(to: .established)
         emit(.established)
         armKeepAlive(at: now)
+        beginAutotuning(at: now)
         takeKept()
         if finQueued { transition(to: .finWait1) }
     }

@@ -45,7 +45,7 @@ extension Connection {
     /// Out of order: keep it, and tell the peer at once where the hole is (RFC 5681 3.2).
     func keep(_ bytes: UnsafeRawBufferPointer, at position: StreamOffset) {
         let kept =
-            reassembly ?? Reassembly(limit: max(64, configuration.receiveBufferSize / 256), pool: receiveBuffer.pool)
+            reassembly ?? Reassembly(limit: max(64, receiveCapacity / 256), pool: receiveBuffer.pool)
         reassembly = kept
         if let held = kept.firstHeld(from: position, to: position + bytes.count) {
             noteDuplicate(from: held.lowerBound, to: held.upperBound)

@@ -7,6 +7,11 @@ final class ChunkPool {
     @exclusivity(unchecked) private var free: [[Chunk]] = Array(repeating: [], count: 4)
     /// How many bytes of each size are kept at most.
     private static let limit = 2 << 20
+    /// What the buffers may grow by.
+    let budget: BufferBudget
+
+    /// `budget` in bytes.
+    init(budget: Int = HostConfiguration().bufferBudget) { self.budget = BufferBudget(limit: budget) }
 
     /// A chunk for `count` bytes that are to follow `queued` others, with room for at least one: its size grows with the
     /// queue, so that memory stays in proportion to what is queued.

@@ -7,7 +7,8 @@ extension Connection {
 
     /// The most payload in the next transmission of new data, in bytes; a segment goes in any case.
     @inline(__always) func batchLimit(flight: Int, window: Int) -> Int {
-        if watched.contains(.singleSegments) { return 0 }
+        // A segment that answers a mark goes alone, so that its bits are not repeated.
+        if watched.contains(.singleSegments) || marks?.owesAnswer ?? false { return 0 }
         return configuration.batches ? sizedBatch(flight: flight, window: window) : Self.batchLimit
     }
 

@@ -49,17 +49,18 @@ extension Connection {
         var header = blankHeader(.syn, at: .zero)
         if configuration.announcesMSS { header.options.maximumSegmentSize = UInt16(clamping: tcb.receiveMSS) }
         if state == .synSent {
-            if configuration.windowScaling { header.options.windowScale = configuration.windowScale.shift }
+            header.controlBits.formUnion(markRequest)
+            if configuration.windowScaling { header.options.windowScale = tcb.receive.offeredScale.shift }
             if configuration.timestamps {
                 header.options.timestamps = Timestamps(value: timestamps.value(at: now), echoReply: 0)
             }
             header.options.sackPermitted = configuration.selectiveAcks
         } else {
-            header.controlBits.insert(.ack)
+            header.controlBits.formUnion(markAgreement.union(.ack))
             header.acknowledgmentNumber = tcb.receive.nxt.wrapped(from: tcb.receive.irs)
             // RFC 7323 2.2: only if the peer's SYN had the option.
             if scalesWindows {
-                header.options.windowScale = configuration.windowScale.shift
+                header.options.windowScale = tcb.receive.offeredScale.shift
             }
             if timestamps.isOn { header.options.timestamps = timestamps.option(at: now) }
             header.options.sackPermitted = selectiveAcks
@@ -154,7 +155,10 @@ extension Connection {
         case .hold(.nothingToSend):
             held = .nothingToSend
             noteUsage(flight: flight, isLimited: flight + segmentSize > window, at: now)
-            if flight < window { rate.becameApplicationLimited(pipe: flight) }
+            if flight < window {
+                rate.becameApplicationLimited(pipe: flight)
+                if wantsWritable, flight + segmentSize <= min(window, Int(tcb.send.wnd)) { growSendBuffer(at: now) }
+            }
             guard finQueued, !finWasSent else { return false }
             // A FIN alone takes a place in the window, too (RFC 9293 3.4).
             if tcb.send.nxt < tcb.send.windowEdge {
@@ -175,6 +179,9 @@ extension Connection {
 
     private func acknowledgment(at now: Instant, into out: inout Transmission) -> Bool {
         out.header = acknowledgingHeader(.ack, at: tcb.send.nxt, now: now)
+        if let marks, marks.feedback == .accurate, out.header.options.sackBlocks.count == 0 {
+            AccurateECNOption.add(capable0: marks.bytes.capable0, marked: marks.bytes.marked, to: &out.header.options)
+        }
         noteAckSent(withData: false)
         statistics.segmentsSent += 1
         return true
@@ -197,7 +204,9 @@ extension Connection {
         let end = from + length
         let withFin = finQueued && end > finPosition
         let count = min(end, sendBuffer.end) - from
-        out.header = acknowledgingHeader(.ack, at: from, now: now, withBlocks: count <= 0 || dataCarriesBlocks)
+        out.header = acknowledgingHeader(
+            .ack, at: from, now: now, withBlocks: count <= 0 || dataCarriesBlocks, isPure: false)
+        if let marks { mark(&out, count: count, again: again, marks) }
         if withFin { out.header.controlBits.insert(.fin) }
         // RFC 9293 3.9.1.2: PSH when the last queued byte leaves.
         if count > 0
@@ -265,9 +274,10 @@ extension Connection {
     }
 
     /// A header that carries ACK, the window, and with it the promise of the window's edge, and the options of every segment.
-    func acknowledgingHeader(_ bits: ControlBits, at position: StreamOffset, now: Instant, withBlocks: Bool = true)
-        -> SegmentHeader
-    {
+    /// `isPure`: neither data nor FIN go with it.
+    func acknowledgingHeader(
+        _ bits: ControlBits, at position: StreamOffset, now: Instant, withBlocks: Bool = true, isPure: Bool = true
+    ) -> SegmentHeader {
         var header = blankHeader(bits, at: position)
         header.acknowledgmentNumber = tcb.receive.nxt.wrapped(from: tcb.receive.irs)
         header.window = announceWindow()
@@ -276,6 +286,9 @@ extension Connection {
             timestamps.lastAckSent = tcb.receive.nxt
         }
         if hasBlocksToSend, withBlocks { header.options.sackBlocks = takeBlocks() }
+        if let marks {
+            header.controlBits.formUnion(marks.bits(isPureAck: isPure && header.options.sackBlocks.count == 0))
+        }
         if let end = sendUrgent, end - position > 0 {
             // RFC 9293 3.8.5; an end too far away for the field is told as far as it goes, and again.
             header.controlBits.insert(.urg)

@@ -5,6 +5,7 @@ extension Connection {
     /// Active OPEN: a SYN leaves with the next poll.
     func openActively(at now: Instant) {
         synPending = true
+        tcb.receive.offeredScale = configuration.windowScale
         transition(to: .synSent)
     }
 
@@ -16,10 +17,12 @@ extension Connection {
         isPassive = true
         adopt(properties)
         tcb.receive.irs = halfOpen.irs
+        tcb.receive.offeredScale = halfOpen.windowScale
         tcb.receive.nxt = StreamOffset(1)
         tcb.receive.edge = StreamOffset(1) + min(configuration.receiveBufferSize, 65_535)
         if synAckWasSent { tcb.send.nxt = StreamOffset(1) } else { synPending = true }
         negotiate(halfOpen.offer, at: halfOpen.sentAt)
+        if halfOpen.feedback != .none { marks = CongestionMarks(halfOpen.feedback, synCameWith: halfOpen.synCodepoint) }
         lastReceived = now
         progressAt = now
         updateSendWindow(halfOpen.peerWindow.scaled(by: .none).bytes)
@@ -63,7 +66,7 @@ extension Connection {
         if let shift = offer.windowScale, configuration.windowScaling {
             scalesWindows = true
             tcb.send.scale = WindowScale(clamping: shift)
-            tcb.receive.scale = configuration.windowScale
+            tcb.receive.scale = tcb.receive.offeredScale
         }
         congestion = CongestionControl(
             configuration.congestionControl, segmentSize: tcb.sendMSS, at: now)

@@ -28,6 +28,7 @@ extension Connection {
         let after = configuration
         if before.noDelay != after.noDelay { noDelay = after.noDelay }
         if before.keepAlive != after.keepAlive || before.keepAliveIdle != after.keepAliveIdle { armKeepAlive(at: now) }
+        bufferSizesChanged(from: before, at: now)
         announceRoom()
         considerWindowUpdate()
         if before.congestionControl != after.congestionControl, state.isSynchronized {

@@ -34,6 +34,7 @@ extension Connection {
         let consumed = min(max(wanted, 0), bytes.count)
         if consumed > 0 {
             receiveBuffer.consume(consumed)
+            if now.nanoseconds >= tuneAt { tuneReceiveBuffer(at: now) }
             considerWindowUpdate()
         }
         return consumed

@@ -29,8 +29,7 @@ extension Connection {
     /// Tells the user that found no room as soon as there is enough of it to be worth a wake-up.
     func announceRoom() {
         guard wantsWritable else { return }
-        let limits = configuration
-        guard sendSpace >= max(1, min(limits.sendBufferSize, limits.unsentLimit) / 3) else { return }
+        guard sendSpace >= max(1, min(sendCapacity, configuration.unsentLimit) / 3) else { return }
         wantsWritable = false
         emit(.writable)
     }

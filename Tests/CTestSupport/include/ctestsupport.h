@@ -7,4 +7,6 @@
 int ctest_leave_network(void);
 /* The options that a kernel socket has negotiated (TCPI_OPT_ bits of TCP_INFO); 0 or -1 with errno. */
 int ctest_tcp_options(int fd, uint32_t *options);
+/* A socket that sends whole IP packets through an interface and receives those that come in from it; -1 with errno. */
+int ctest_packet_socket(const char *interface, uint16_t protocol);
 #endif
