@@ -3,12 +3,19 @@
 #define _GNU_SOURCE
 #include "preload.h"
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 
-/* A destination means nothing to a connected TCP socket; with MSG_FASTOPEN it connects first. 0, or -1 with errno. */
-static int prepare_destination(int fd, const struct sockaddr *to, socklen_t length, int flags)
+/* A destination means nothing to a connected TCP socket; with MSG_FASTOPEN it connects first, and the SYN waits for the data if
+ * there is a cookie. 0, or -1 with errno. */
+static int prepare_destination(int fd, const struct sockaddr *to, socklen_t length, int flags, size_t count)
 {
-    return flags & MSG_FASTOPEN && connect(fd, to, length) < 0 ? -1 : 0;
+    if (!(flags & MSG_FASTOPEN)) return 0;
+    int on = count > 0;
+    /* Refused for a socket that is connected, or is about to be: connect says which. */
+    if (setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, &on, sizeof on) < 0 && errno != EINVAL) return -1;
+    return connect(fd, to, length);
 }
 
 CHITCP_EXPORT ssize_t sendto(int fd, const void *buffer, size_t count, int flags, const struct sockaddr *to,
@@ -16,7 +23,7 @@ CHITCP_EXPORT ssize_t sendto(int fd, const void *buffer, size_t count, int flags
 {
     struct identity identity;
     if (to == NULL || !identify(fd, &identity)) return next()->sendto(fd, buffer, count, flags, to, length);
-    if (prepare_destination(fd, to, length, flags) < 0) return -1;
+    if (prepare_destination(fd, to, length, flags, count) < 0) return -1;
     return next()->send(fd, buffer, count, flags & ~MSG_FASTOPEN);
 }
 
@@ -25,7 +32,9 @@ CHITCP_EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
     struct identity identity;
     if (message == NULL || message->msg_name == NULL || !identify(fd, &identity))
         return next()->sendmsg(fd, message, flags);
-    if (prepare_destination(fd, message->msg_name, message->msg_namelen, flags) < 0) return -1;
+    size_t count = 0;
+    for (size_t i = 0; i < message->msg_iovlen; i++) count += message->msg_iov[i].iov_len;
+    if (prepare_destination(fd, message->msg_name, message->msg_namelen, flags, count) < 0) return -1;
     struct msghdr without = *message;
     without.msg_name = NULL;
     without.msg_namelen = 0;

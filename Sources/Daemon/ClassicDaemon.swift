@@ -19,6 +19,8 @@ extension DaemonConfiguration {
         host.connection.delayedAck = .zero
         host.connection.answerDelay = .zero
         host.connection.minimumRTO = .milliseconds(200)
+        host.fastOpen.modes = []
+        host.synCookies = .never
         links.maximumSegmentLifetime = .zero
     }
 }

@@ -174,6 +174,11 @@ final class ControlSession: ClientSession {
         }
         owner.parkConnect(self, request, applicationEnd: passed)
         passed = -1
+        if socket.connection?.isOpenDeferred ?? false {
+            // TCP_FASTOPEN_CONNECT: as on Linux, the call succeeds and the first write connects.
+            owner.socketEstablished(socket, at: now)
+            return
+        }
         if request.argument.0 == 1 {
             fail(request, EINPROGRESS)
             owner.answerNobody()

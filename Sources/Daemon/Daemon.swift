@@ -35,7 +35,10 @@ public struct DaemonConfiguration: Sendable {
     public var capturePath: String?
 
     /// The defaults. Each segment costs a system call here: ACKs wait a millisecond for an answer that may carry them.
-    public init() { host.connection.answerDelay = .milliseconds(1) }
+    public init() {
+        host.connection.answerDelay = .milliseconds(1)
+        host.fastOpen.blackholeTimeout = .seconds(3600)
+    }
 }
 
 /// A running daemon. One thread owns everything; only `stop` may be called from elsewhere.

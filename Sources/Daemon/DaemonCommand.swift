@@ -81,6 +81,14 @@ public struct DaemonCommand: ParsableCommand {
             asked), accurate (asked for accurate feedback).
             """)
     var ecn: String?
+    @Option(
+        name: .long,
+        help:
+            "TCP Fast Open, the sum of 1: client, 2: server, 4, 512: both without cookies, 1024: all listeners (default 1)."
+    )
+    var fastOpen: UInt16?
+    @Option(name: .long, help: "SYN cookies: 0 never, 1 while a queue is full (default), 2 always.")
+    var synCookies: Int?
     @Option(name: .long, help: "Sockets at once.")
     var maxSockets: Int?
     @Option(name: .long, help: "Append the log to this file instead of standard error.")
@@ -187,6 +195,13 @@ public struct DaemonCommand: ParsableCommand {
             let uses: [String: ECNUse] = ["off": .off, "accept": .accept, "on": .classic, "accurate": .accurate]
             guard let use = uses[ecn] else { throw ValidationError("--ecn \(ecn): off, accept, on or accurate.") }
             c.host.connection.ecn = use
+        }
+        if let fastOpen { c.host.fastOpen.modes = FastOpenModes(rawValue: fastOpen) }
+        if let synCookies {
+            guard let use = SynCookieUse(rawValue: synCookies) else {
+                throw ValidationError("--syn-cookies \(synCookies): 0, 1 or 2.")
+            }
+            c.host.synCookies = use
         }
         if let maxSockets {
             guard maxSockets > 0 else { throw ValidationError("--max-sockets \(maxSockets): at least 1.") }

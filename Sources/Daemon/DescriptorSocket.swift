@@ -266,6 +266,9 @@ final class DescriptorSocket: EventHandler, SocketOwner {
             // The connection takes no more: what the application still writes goes nowhere.
             end.discard(end.unread, using: daemon.scratch)
         }
+        // What left with a SYN, or is to follow it, is not lost because the application is gone already: a write that had to
+        // wait for the connection would have kept it.
+        if connection.state == .synSent, connection.sendQueued > 0 { return }
         if sawHangup {
             release(aborting: false, at: now)
         } else if sawReadHangup, socket.wasEstablished {

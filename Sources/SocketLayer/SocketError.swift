@@ -18,6 +18,8 @@ public enum SocketError: Error, Hashable, Sendable {
     case unknownCongestionControl
     case socketTypeNotSupported
     case protocolNotSupported
+    /// What was asked for is switched off.
+    case notSupported
     /// A debugger has attached itself to the socket already.
     case isMonitored
 
@@ -32,7 +34,7 @@ public enum SocketError: Error, Hashable, Sendable {
         case .isConnected: return EISCONN
         case .alreadyConnecting: return EALREADY
         case .notConnected: return ENOTCONN
-        case .isListening: return EOPNOTSUPP
+        case .isListening, .notSupported: return EOPNOTSUPP
         case .tooManySockets: return ENFILE
         case .unknownOption: return ENOPROTOOPT
         case .unknownCongestionControl: return ENOENT

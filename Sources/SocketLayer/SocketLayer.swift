@@ -119,6 +119,7 @@ public final class SocketLayer {
                 if stateObserver != nil { listener.eventMask = .stateChanges }
                 listener.userData = socket
                 socket.kind = .listening(listener)
+                configureFastOpen(of: socket)
                 forgetHistory(socket)
                 refreshEventMask(of: socket)
                 endWaits(of: socket, reaching: .listen, at: now)
@@ -127,7 +128,9 @@ public final class SocketLayer {
     }
 
     /// connect(2): begins; the owner hears how it ends.
-    public func connect(_ socket: Socket, to remote: Endpoint, at now: Instant) throws(SocketError) {
+    public func connect(
+        _ socket: Socket, to remote: Endpoint, fastOpen: FastOpenUse = .none, at now: Instant
+    ) throws(SocketError) {
         switch socket.kind {
         case .listening: throw .isConnected
         case .connection where socket.hasEnded && !socket.wasEstablished && !socket.isClosed:
@@ -155,7 +158,8 @@ public final class SocketLayer {
         do {
             let connection = try host.open(
                 from: socket.bound, localAddress: local, to: remote, configuration: configuration(of: socket),
-                eventMask: eventMask(for: socket), at: now)
+                eventMask: eventMask(for: socket),
+                fastOpen: fastOpen == .none && socket.settings.fastOpensConnect ? .withFirstSend : fastOpen, at: now)
             connection.userData = socket
             socket.kind = .connection(connection)
             forgetHistory(socket)
@@ -181,6 +185,11 @@ public final class SocketLayer {
         connection.userData = new
         new.kind = .connection(connection)
         new.wasEstablished = true
+        if connection.state == .closed {
+            // It ended while it waited: the user reads what came, and then why.
+            new.hasEnded = true
+            new.pendingError = connection.failure?.errno ?? 0
+        }
         totals.connectionsAccepted += 1
         new.inherit(from: socket)
         return new

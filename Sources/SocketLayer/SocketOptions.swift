@@ -13,7 +13,7 @@ private let recordedOptions: [OptionName: Int32] = {
         OptionName(SOL_SOCKET, SO_BUSY_POLL): 0, OptionName(SOL_SOCKET, SO_INCOMING_CPU): -1,
         OptionName(SOL_SOCKET, SO_MAX_PACING_RATE): -1, OptionName(tcp, TCP_MAXSEG): 536, OptionName(tcp, TCP_CORK): 0,
         OptionName(tcp, TCP_DEFER_ACCEPT): 0, OptionName(tcp, TCP_WINDOW_CLAMP): 0, OptionName(tcp, TCP_QUICKACK): 1,
-        OptionName(tcp, TCP_FASTOPEN): 0, OptionName(tcp, TCP_FASTOPEN_CONNECT): 0, OptionName(tcp, TCP_THIN_DUPACK): 0,
+        OptionName(tcp, TCP_THIN_DUPACK): 0,
         OptionName(tcp, TCP_THIN_LINEAR_TIMEOUTS): 0, OptionName(tcp, TCP_SAVE_SYN): 0, OptionName(ip, IP_TOS): 0,
         OptionName(ip, IP_TTL): 64, OptionName(ip, IP_MTU_DISCOVER): 1, OptionName(ip, IP_RECVERR): 0,
         OptionName(ip, IP_RECVTOS): 0, OptionName(ip, IP_FREEBIND): 0, OptionName(ip, IP_BIND_ADDRESS_NO_PORT): 0,
@@ -123,6 +123,10 @@ extension SocketLayer {
             let name = String(decoding: value.bytes.prefix { $0 != 0 }, as: UTF8.self)
             guard let algorithm = CongestionControlAlgorithm(rawValue: name) else { throw .unknownCongestionControl }
             change(socket, at: now) { $0.congestionControl = algorithm }
+        case TCP_FASTOPEN: try setFastOpenQueue(socket, try value.int(), at: now)
+        case TCP_FASTOPEN_CONNECT: try setFastOpenConnect(socket, try value.int(in: 0...1) == 1, at: now)
+        case TCP_FASTOPEN_NO_COOKIE: try setFastOpenWithoutCookie(socket, try value.int(in: 0...1) == 1, at: now)
+        case TCP_FASTOPEN_KEY: try setFastOpenKeys(socket, value.bytes, at: now)
         case TCP_INFO: throw .unknownOption
         default: try record(socket, option, value, at: now)
         }
@@ -225,6 +229,10 @@ extension SocketLayer {
             let algorithm = settings.congestionControl ?? defaults.congestionControl
             let name = Array((socket.connection?.info.congestionControl ?? algorithm.rawValue).utf8.prefix(15))
             return name + [UInt8](repeating: 0, count: 16 - name.count)
+        case TCP_FASTOPEN: return bytes(Int32(clamping: settings.fastOpenQueue ?? 0))
+        case TCP_FASTOPEN_CONNECT: return bytes(settings.fastOpensConnect)
+        case TCP_FASTOPEN_NO_COOKIE: return bytes(settings.fastOpensWithoutCookie)
+        case TCP_FASTOPEN_KEY: return fastOpenKeys(of: socket)
         case TCP_INFO: return tcpInformation(of: socket)
         default: return nil
         }

@@ -22,6 +22,12 @@ public struct SocketSettings: Sendable {
     public var unsentLimit: Int?
     /// TCP_CONGESTION.
     public var congestionControl: CongestionControlAlgorithm?
+    /// TCP_FASTOPEN: connections whose handshakes may not have ended; nil: never set.
+    public var fastOpenQueue: Int?
+    /// TCP_FASTOPEN_CONNECT, TCP_FASTOPEN_NO_COOKIE.
+    public var fastOpensConnect = false, fastOpensWithoutCookie = false
+    /// TCP_FASTOPEN_KEY; empty: the host's.
+    public var fastOpenKeys: [FastOpenKey] = []
     /// SO_REUSEPORT.
     public var reusePort = false
     /// IPV6_V6ONLY.

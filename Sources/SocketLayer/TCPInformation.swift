@@ -30,7 +30,10 @@ func tcpInformation(of socket: Socket) -> [UInt8] {
     if info.usesWindowScaling { options |= 4 }
     if info.ecn != .none { options |= 8 }
     if info.sawECNCapable { options |= 16 }
+    if info.synDataAcknowledged { options |= 32 }
     put(options, at: 5)
+    // tcpi_delivery_rate_app_limited, and tcpi_fastopen_client_fail in two bits above it.
+    put((info.isDeliveryRateLimitedByUser ? 1 : 0) | info.fastOpenFailure.rawValue << 1, at: 7)
     put32(microseconds(info.retransmissionTimeout), at: 8)
     put32(mss, at: 16)
     put32(mss, at: 20)

@@ -29,6 +29,8 @@ final class DrillHost {
     private var trace: [String] = []
     /// Where in the streams the user is: the next byte to send, and to read.
     private var sendPosition = 1, readPosition = 1
+    /// The number of the host's last SYN, from which its positions count: the script's, but for SYN cookies.
+    private var iss: SequenceNumber
     /// The host's first TSval: scripts count from it.
     private(set) var firstTimestamp: UInt32?
     private let began: Instant
@@ -37,6 +39,7 @@ final class DrillHost {
 
     init(_ settings: DrillSettings) {
         self.settings = settings
+        iss = settings.iss
         var configuration = settings.host
         configuration.initialSequenceNumber = settings.iss
         host = Host(configuration: configuration, seed: 1)
@@ -96,7 +99,8 @@ final class DrillHost {
     private func take(_ transmission: borrowing Transmission) {
         for i in 0..<transmission.segmentCount {
             let (header, offset, count) = transmission.segment(i)
-            let start = Int(settings.iss.distance(to: header.sequenceNumber))
+            if header.controlBits.contains(.syn) { iss = header.sequenceNumber }
+            let start = Int(iss.distance(to: header.sequenceNumber))
             var bytes = [UInt8](repeating: 0, count: count)
             bytes.withUnsafeMutableBytes {
                 guard let base = $0.baseAddress else { return }
@@ -128,7 +132,7 @@ final class DrillHost {
             tuple = connection.tuple
             header.destinationPort = tuple.local.port
         }
-        if let ack = segment.ack { header.acknowledgmentNumber = settings.iss + UInt32(truncatingIfNeeded: ack) }
+        if let ack = segment.ack { header.acknowledgmentNumber = iss + UInt32(truncatingIfNeeded: ack) }
         header.options.maximumSegmentSize = segment.mss
         header.options.windowScale = segment.windowScale
         header.options.sackPermitted = segment.sackPermitted
@@ -137,10 +141,11 @@ final class DrillHost {
                 value: UInt32(truncatingIfNeeded: t.value),
                 echoReply: (firstTimestamp ?? 0) &+ UInt32(truncatingIfNeeded: t.echo))
         }
+        if let option = segment.fastOpen { header.options.append(option) }
         for block in segment.blocks {
             header.options.sackBlocks.append(
                 SequenceRange(
-                    start: settings.iss + UInt32(truncatingIfNeeded: block.lowerBound),
+                    start: iss + UInt32(truncatingIfNeeded: block.lowerBound),
                     length: UInt32(truncatingIfNeeded: block.count)))
         }
         let first = segment.start + (segment.bits.contains(.syn) ? 1 : 0)
@@ -157,7 +162,7 @@ final class DrillHost {
         note(text)
         let segment = QuotedSegment(
             tuple: connection?.tuple ?? tuple,
-            sequenceNumber: settings.iss + UInt32(truncatingIfNeeded: position))
+            sequenceNumber: iss + UInt32(truncatingIfNeeded: position))
         host.pathError(error, about: segment, at: now)
         drain()
     }
@@ -172,14 +177,17 @@ final class DrillHost {
         case .listen(let backlog):
             listener = try host.listen(on: tuple.local, backlog: backlog)
             return 0
-        case .connect:
-            connection = try host.open(
-                from: nil, localAddress: tuple.local.address, to: tuple.remote, at: now)
-            return 0
+        case .connect: try open(.none)
+        case .connectDeferred: try open(.withFirstSend)
+        case .sendTo(let count):
+            let room = try open(.now).synDataRoom
+            return try send(min(count, room), urgent: false)
+        case .fastOpenQueue(let limit):
+            guard let listener else { throw .notConnected }
+            host.setFastOpenQueue(limit, of: listener)
         case .accept:
             guard let listener, let accepted = host.accept(listener) else { throw .notConnected }
-            connection = accepted
-            return 0
+            begin(accepted)
         case .closeListener:
             guard let listener else { throw .notConnected }
             host.close(listener, at: now)
@@ -196,6 +204,21 @@ final class DrillHost {
         case .userTimeout(let limit): try host.setUserTimeout(required(), limit)
         }
         return 0
+    }
+
+    @discardableResult
+    private func open(_ use: FastOpenUse) throws(ConnectionError) -> Connection {
+        let opened = try host.open(
+            from: nil, localAddress: tuple.local.address, to: tuple.remote, fastOpen: use, at: now)
+        begin(opened)
+        return opened
+    }
+
+    /// Another connection: its streams begin anew.
+    private func begin(_ connection: Connection) {
+        self.connection = connection
+        sendPosition = 1
+        readPosition = 1
     }
 
     private func required() throws(ConnectionError) -> Connection {
@@ -240,8 +263,10 @@ final class DrillHost {
         switch value {
         case .connections: return host.connectionCount
         case .acceptQueue: return listener?.acceptQueueCount
+        case .cookiesSent: return Int(clamping: host.statistics.synCookiesSent)
+        case .cookiesAccepted: return Int(clamping: host.statistics.synCookiesAccepted)
         case .congestionWindow, .slowStartThreshold, .inFlight, .sendWindow, .receiveWindow, .segmentSize, .sendQueued,
-            .receiveQueued, .outOfOrder, .retransmitted, .dropped, .timeout, .roundTrip:
+            .receiveQueued, .outOfOrder, .retransmitted, .dropped, .timeout, .roundTrip, .synData:
             break
         }
         guard let info = connection?.info else { return nil }
@@ -259,7 +284,8 @@ final class DrillHost {
         case .dropped: return Int(clamping: info.segmentsDropped)
         case .timeout: return Int(info.retransmissionTimeout.nanoseconds / 1_000_000)
         case .roundTrip: return info.smoothedRTT.map { Int($0.nanoseconds / 1_000_000) }
-        case .connections, .acceptQueue: return nil
+        case .synData: return info.synDataAcknowledged ? 1 : 0
+        case .connections, .acceptQueue, .cookiesSent, .cookiesAccepted: return nil
         }
     }
 
@@ -280,11 +306,18 @@ final class DrillHost {
         if header.options.sackPermitted { s += " sackok" }
         if let t = header.options.timestamps { s += " ts \(t.value &- (firstTimestamp ?? 0)) \(t.echoReply)" }
         if segment.ecn != .notCapable { s += " \(segment.ecn.word)" }
+        if let option = header.options.fastOpen { s += Self.describe(option) }
         let blocks = blocks(of: header)
         if !blocks.isEmpty {
             s += " sack" + blocks.map { " \($0.lowerBound):\($0.upperBound)" }.joined()
         }
         return s
+    }
+
+    /// The Fast Open option as a script would write it.
+    static func describe(_ option: FastOpenOption) -> String {
+        let digits = option.cookie.bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+        return (option.isExperimental ? " foexp " : " fo ") + (option.cookie.isEmpty ? "request" : digits)
     }
 
     /// The SACK blocks in the peer's positions.

@@ -124,10 +124,29 @@ struct DrillParser {
         case "data-retries": s.host.connection.dataRetries = try number("data-retries")
         case "finwait2": s.host.connection.finWait2Timeout = try interval("finwait2")
         case "usertimeout": s.host.connection.userTimeout = try interval("usertimeout")
+        case "fastopen": s.host.fastOpen.modes = FastOpenModes(rawValue: try number("fastopen"))
+        case "fastopen-blackhole": s.host.fastOpen.blackholeTimeout = try interval("fastopen-blackhole")
+        case "fastopen-key": s.host.fastOpen.keys.append(try fastOpenKey())
+        case "syn-text": s.host.connection.keepsTextOfSyn = try isOn("syn-text")
+        case "syncookies": s.host.synCookies = try synCookies()
         case "msl": s.host.maximumSegmentLifetime = try interval("msl")
         default: throw failure("there is nothing called \"\(name)\" to set")
         }
         script.settings = s
+    }
+
+    private mutating func fastOpenKey() throws(DrillFailure) -> FastOpenKey {
+        let text = try word("the key")
+        guard let key = FastOpenKey(text) else {
+            throw failure("\"\(text)\" is no key: it is four hexadecimal numbers with a dash between")
+        }
+        return key
+    }
+
+    private mutating func synCookies() throws(DrillFailure) -> SynCookieUse {
+        let value: Int = try number("syncookies")
+        guard let use = SynCookieUse(rawValue: value) else { throw failure("syncookies is 0, 1 or 2") }
+        return use
     }
 
     // MARK: Steps
@@ -204,7 +223,12 @@ struct DrillParser {
     private mutating func parseCall(_ verb: Substring) throws(DrillFailure) -> DrillCall {
         switch verb {
         case "listen": return .listen(backlog: words.isEmpty ? 8 : try number("the backlog"))
-        case "connect": return .connect
+        case "connect":
+            guard words.first == "deferred" else { return .connect }
+            words.removeFirst()
+            return .connectDeferred
+        case "sendto": return .sendTo(try number("how many bytes"))
+        case "fastopen": return .fastOpenQueue(try number("how many connections"))
         case "accept": return .accept
         case "send":
             let count: Int = try number("how many bytes")
@@ -279,6 +303,20 @@ struct DrillParser {
         return start..<end
     }
 
+    /// The cookie's bytes in hexadecimal, or `request`.
+    private mutating func cookie() throws(DrillFailure) -> FastOpenCookie {
+        let text = try word("the cookie, or request")
+        if text == "request" { return .request }
+        let digits = Array(text)
+        let bytes = stride(from: 0, to: digits.count - 1, by: 2).compactMap {
+            UInt8(String(digits[$0...($0 + 1)]), radix: 16)
+        }
+        guard digits.count % 2 == 0, bytes.count == digits.count / 2, let cookie = FastOpenCookie(bytes) else {
+            throw failure("\"\(text)\" is no cookie: that is 4 to 16 bytes in hexadecimal, an even number of them")
+        }
+        return cookie
+    }
+
     private mutating func parseField(_ name: Substring, of segment: inout DrillSegment) throws(DrillFailure) {
         switch name {
         case "ack": segment.ack = try number("ack")
@@ -291,6 +329,8 @@ struct DrillParser {
         case "ect0": segment.ecn = .capable0
         case "ect1": segment.ecn = .capable1
         case "ce": segment.ecn = .congestionExperienced
+        case "fo": segment.fastOpen = FastOpenOption(try cookie())
+        case "foexp": segment.fastOpen = FastOpenOption(try cookie(), isExperimental: true)
         case "ts":
             let value: Int = try number("TSval")
             segment.timestamps = (value, try number("TSecr"))
@@ -302,8 +342,8 @@ struct DrillParser {
             guard (1...4).contains(segment.blocks.count) else { throw failure("sack takes one to four blocks") }
         case "no":
             let option = try word("which option is absent")
-            guard ["mss", "wscale", "sackok", "ts", "sack"].contains(option) else {
-                throw failure("no \(option): the options are mss, wscale, sackok, ts and sack")
+            guard ["mss", "wscale", "sackok", "ts", "sack", "fo"].contains(option) else {
+                throw failure("no \(option): the options are mss, wscale, sackok, ts, sack and fo")
             }
             segment.absent.insert(String(option))
         default: throw failure("a segment has no field \"\(name)\"")

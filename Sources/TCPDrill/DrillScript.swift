@@ -70,6 +70,12 @@ public enum DrillResult: Hashable, Sendable {
 public enum DrillCall: Sendable {
     case listen(backlog: Int)
     case connect
+    /// TCP_FASTOPEN_CONNECT and connect(2): deferred if there is a cookie.
+    case connectDeferred
+    /// sendto(2) with MSG_FASTOPEN: opens, and sends as much as the SYN takes along.
+    case sendTo(Int)
+    /// TCP_FASTOPEN of the listener.
+    case fastOpenQueue(Int)
     case accept
     case send(Int, urgent: Bool)
     case receive(Int)
@@ -104,6 +110,11 @@ public enum DrillValue: String, CaseIterable, Sendable {
     case connections
     /// Connections that wait to be accepted.
     case acceptQueue = "acceptqueue"
+    /// 1 if the SYN's data was acknowledged, or taken, with the SYN.
+    case synData = "syndata"
+    /// SYN cookies that were sent, and that came back.
+    case cookiesSent = "cookies-sent"
+    case cookiesAccepted = "cookies-accepted"
 }
 
 /// How a value is compared.
@@ -142,6 +153,8 @@ public struct DrillSegment: Sendable {
     public var timestamps: (value: Int, echo: Int)?
     /// What its IP header says of ECN; nil: not compared, or not capable.
     public var ecn: ECNField?
+    /// The Fast Open option.
+    public var fastOpen: FastOpenOption?
     /// SACK blocks.
     public var blocks: [Range<Int>] = []
     /// Options that must not be there, by the names a script gives them.

@@ -77,6 +77,9 @@ public struct ConnectionConfiguration: Sendable {
     public var selectiveAcks = true
     /// Whether congestion marks are asked for, or given to those that ask, where the link can carry them (RFC 3168, RFC 9768).
     public var ecn = ECNUse.accept
+    /// Whether data that comes with an ordinary SYN is kept for the time after the handshake (RFC 9293 3.10.7.2). Without, the
+    /// peer sends it again, as to Linux.
+    public var keepsTextOfSyn = true
     /// Whether an idle connection asks its peer for a sign of life (RFC 9293 3.8.4; SO_KEEPALIVE).
     public var keepAlive = false
     /// How long a connection is idle before it asks (RFC 9293 3.8.4: at least two hours by default; TCP_KEEPIDLE).
@@ -149,6 +152,10 @@ public struct HostConfiguration: Sendable {
     public var ephemeralPorts: ClosedRange<UInt16> = 49152...65535
     /// Replaces the links' maximum segment lifetime, if set.
     public var maximumSegmentLifetime: TimeInterval?
+    /// TCP Fast Open.
+    public var fastOpen = FastOpenConfiguration()
+    /// Whether SYNs are answered without remembering them (SYN cookies).
+    public var synCookies = SynCookieUse.whenFull
     /// Replaces RFC 6528's choice: for tests near the wraps only.
     public var initialSequenceNumber: SequenceNumber?
 

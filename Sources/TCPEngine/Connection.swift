@@ -107,8 +107,12 @@ public final class Connection: TurnTaking {
     @exclusivity(unchecked) var lastSent = Instant.origin
     /// When SND.UNA last moved, or data began to be outstanding: the user timeout counts from here.
     @exclusivity(unchecked) var progressAt = Instant.origin
+    /// Which end of a fast-opened connection this is (RFC 7413); nil: of none.
+    @exclusivity(unchecked) var fastOpen: FastOpenRole?
     @exclusivity(unchecked) var unansweredKeepAlives = 0
     @exclusivity(unchecked) var keepAlivePending = false
+    /// Why it ended.
+    @exclusivity(unchecked) public private(set) var failure: ConnectionError?
     @exclusivity(unchecked) var maximumSegmentLifetime = TimeInterval.seconds(1)
 
     // What the host keeps for this connection.
@@ -194,6 +198,8 @@ public final class Connection: TurnTaking {
     /// Ends the connection: CLOSED, no timers, the last event.
     func finish(_ error: ConnectionError?) {
         guard state != .closed else { return }
+        failure = error
+        endFastOpen()
         timers.cancelAll()
         synPending = false
         probePending = false

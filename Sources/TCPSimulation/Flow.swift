@@ -95,7 +95,13 @@ final class Flow {
     }
 
     func begin(_ connection: Connection) { users[0].connection = connection }
-    func accepted(_ connection: Connection) { users[1].connection = connection }
+    /// False if there is one already: a late copy of the first segment, where that suffices to make a connection (RFC 7413 6.1;
+    /// SYN cookies), is for the application to tell.
+    func accepted(_ connection: Connection) -> Bool {
+        guard users[1].connection == nil else { return false }
+        users[1].connection = connection
+        return true
+    }
 
     /// True if this is one of its connections.
     func owns(_ connection: Connection) -> Bool { users.contains { $0.connection === connection } }

@@ -63,13 +63,19 @@ public final class RandomScenario {
                 between: [client, server], port: UInt16(100 + index), limit: limit / count, network: network,
                 random: &random)
             flows.append(flow)
-            _ = try network.nodes[server].host.listen(
+            let listener = try network.nodes[server].host.listen(
                 on: Endpoint(network.nodes[server].address, flow.port), backlog: 4)
-            flow.begin(try network.connect(from: client, to: server, port: flow.port))
+            let uses: [FastOpenUse] = [.none, .now, .withFirstSend]
+            network.nodes[server].host.setFastOpenQueue(Int(random.below(3)), of: listener)
+            flow.begin(
+                try network.connect(
+                    from: client, to: server, port: flow.port, fastOpen: uses[Int(random.below(3))]))
         }
         network.onIncoming = { [unowned self] index, listener in
             guard let connection = network.nodes[index].host.accept(listener) else { return }
-            flows.first { $0.port == listener.local.port }?.accepted(connection)
+            if flows.first(where: { $0.port == listener.local.port })?.accepted(connection) != true {
+                network.nodes[index].host.abort(connection, at: network.now)
+            }
         }
         network.onEvent = { [unowned self] _, connection, event in
             guard case .closed(let error) = event else { return }
@@ -112,6 +118,10 @@ public final class RandomScenario {
             c.initialSequenceNumber = SequenceNumber(
                 one(of: [0, .max, .max &- 5_000, .max &- 40_000, 1 << 31, (1 << 31) - 5_000]))
         }
+        // With cookies, and without any, so that data leaves with the first SYN.
+        c.fastOpen.modes = FastOpenModes(rawValue: one(of: [0, 1, 3, 0x207, 0x207, 0x605]))
+        c.synCookies = one(of: [.never, .whenFull, .always])
+        c.connection.keepsTextOfSyn = random.below(2) == 0
         c.connection.receiveBufferSize = one(of: [500, 4096, 65_535, 1 << 20])
         c.connection.sendBufferSize = one(of: [1000, 4096, 1 << 16, 1 << 20])
         c.connection.maximumReceiveBuffer = one(of: [0, 65_536, 6 << 20])

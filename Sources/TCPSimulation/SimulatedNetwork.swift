@@ -86,11 +86,11 @@ public final class SimulatedNetwork {
 
     /// Opens a connection from one host to a port of another.
     public func connect(
-        from: Int, to: Int, port: UInt16, configuration: ConnectionConfiguration? = nil
+        from: Int, to: Int, port: UInt16, configuration: ConnectionConfiguration? = nil, fastOpen: FastOpenUse = .none
     ) throws(ConnectionError) -> Connection {
         try nodes[from].host.open(
             from: nil, localAddress: nodes[from].address, to: Endpoint(nodes[to].address, port),
-            configuration: configuration, at: now)
+            configuration: configuration, fastOpen: fastOpen, at: now)
     }
 
     /// From now on every path is perfect but for its delay.

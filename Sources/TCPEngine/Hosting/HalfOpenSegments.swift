@@ -74,7 +74,7 @@ extension Host {
         }
     }
 
-    private func establish(
+    func establish(
         _ halfOpen: HalfOpen, _ header: SegmentHeader, payload: UnsafeRawBufferPointer, link: HostLink, ecn: ECNField,
         at now: Instant
     ) {
@@ -84,7 +84,7 @@ extension Host {
             statistics.acceptsDeferred += 1
             return
         }
-        listener.halfOpenCount -= 1
+        if !halfOpen.isFromCookie { listener.halfOpenCount -= 1 }
         earlyBytes -= halfOpen.text?.bytes.count ?? 0
         let connection = Connection(
             tuple: halfOpen.tuple, iss: halfOpen.iss, timestampOffset: halfOpen.timestampOffset,

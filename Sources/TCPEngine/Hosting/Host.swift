@@ -46,6 +46,7 @@ public final class Host {
     /// Bytes that came with SYNs and wait for their handshakes.
     @exclusivity(unchecked) var earlyBytes = 0
     private var defaults: SharedConfiguration
+    let fastOpenCache: FastOpenCache
     /// What happened to segments without a connection.
     @exclusivity(unchecked) public internal(set) var statistics = HostStatistics()
 
@@ -55,6 +56,7 @@ public final class Host {
         pool = ChunkPool(budget: configuration.bufferBudget)
         defaults = SharedConfiguration(configuration.connection)
         secrets = Secrets(seed: seed)
+        fastOpenCache = FastOpenCache(configuration.fastOpen)
         table = ConnectionTable(key: secrets.tableKey)
         ephemeralPorts = EphemeralPorts(range: configuration.ephemeralPorts)
     }
@@ -82,7 +84,8 @@ public final class Host {
     /// Active OPEN (RFC 9293 3.10.1) from `localAddress`, or from `bound` if the user chose an endpoint.
     public func open(
         from bound: Endpoint?, localAddress: IPAddress, to remote: Endpoint,
-        configuration own: ConnectionConfiguration? = nil, eventMask: EventMask = [], at now: Instant
+        configuration own: ConnectionConfiguration? = nil, eventMask: EventMask = [], fastOpen: FastOpenUse = .none,
+        at now: Instant
     ) throws(ConnectionError) -> Connection {
         guard table.count < configuration.maximumConnections else { throw .tooManyConnections }
         // RFC 9293 3.9.2.3, MUST-46.
@@ -110,6 +113,7 @@ public final class Host {
             timestampOffset: secrets.timestampOffset(for: tuple),
             configuration: own.map { SharedConfiguration($0) } ?? defaults, pool: pool)
         connection.eventMask = eventMask
+        connection.fastOpen = fastOpenClient(fastOpen, tuple.addresses, at: now).map { .client($0) }
         table.set(.connection(connection))
         connection.openActively(at: now)
         // The owner of the links decides which one to use. Every OPEN asks anew: earlier failures do not count for it.
@@ -127,6 +131,9 @@ public final class Host {
         let listener = Listener(
             local: local, backlog: backlog, use: use, configuration: own.map { SharedConfiguration($0) } ?? defaults)
         guard listeners.add(listener) else { throw .addressInUse }
+        if fastOpenCache.configuration.modes.isSuperset(of: [.server, .allListeners]) {
+            setFastOpenQueue(listener.backlog, of: listener)
+        }
         return listener
     }
 
@@ -332,6 +339,8 @@ public struct HostStatistics: Sendable {
     public internal(set) var synsDropped: UInt64 = 0
     /// Final ACKs ignored because the accept queue was full.
     public internal(set) var acceptsDeferred: UInt64 = 0
+    /// SYNs answered with cookies, ACKs that brought a good one, and those that brought a bad one.
+    public internal(set) var synCookiesSent: UInt64 = 0, synCookiesAccepted: UInt64 = 0, synCookiesRefused: UInt64 = 0
     /// ICMP errors about nothing that is in flight.
     public internal(set) var strayPathErrors: UInt64 = 0
     /// Replies without a connection dropped in front of a slow link.

@@ -292,6 +292,7 @@ extension Connection {
         pendingReset != nil || synPending || probePending || keepAlivePending || tailProbePending
             || retransmissionQueue.awaiting > 0
             || ackPolicy.urgency == .now
-            || (state.isSynchronized && sendBuffer.end > tcb.send.nxt) || (finQueued && !finWasSent)
+            || (sendBuffer.end > tcb.send.nxt && (state.isSynchronized || sendsBeforeHandshakeEnds))
+            || (finQueued && !finWasSent)
     }
 }

@@ -72,6 +72,11 @@ extension Host {
             return
         }
         guard let listener = listener(for: tuple), !bits.contains(.rst), !bits.contains(.ack) else {
+            if !bits.contains(.rst), let listener = listener(for: tuple),
+                takesCookie(header, payload: payload, tuple: tuple, listener: listener, link: link, at: now)
+            {
+                return
+            }
             // RFC 9293 3.10.7.2, first and second, are 3.10.7.1: RST is ignored, ACK is reset.
             answerStranger(header, payload: payload, tuple: tuple, link: link)
             return
@@ -81,29 +86,45 @@ extension Host {
             statistics.orphanSegments += 1
             return
         }
-        guard hasRoom(listener) else {
+        guard mayOpen(listener) else {
             statistics.synsDropped += 1
             return
         }
+        if configuration.synCookies == .always || listener.synQueueIsFull {
+            guard configuration.synCookies != .never, previous == nil, !listener.announcesConnections else {
+                statistics.synsDropped += 1
+                return
+            }
+            sendCookie(header, tuple: tuple, listener: listener, link: link, at: now)
+            return
+        }
+        let answer = fastOpenAnswer(to: header, payloadCount: payload.count, listener, tuple.addresses, at: now)
         let halfOpen = HalfOpen(
             tuple: tuple, link: link.id, listener: listener,
             iss: initialSequenceNumber(for: tuple, after: previous, at: now),
             timestampOffset: secrets.timestampOffset(for: tuple), syn: header,
-            text: earlyText(header, payload, for: listener), previous: previous, at: now)
+            text: earlyText(header, payload, for: listener, answer), previous: previous, at: now)
         if link.properties.carriesECN { halfOpen.agreeOnMarks(header.controlBits, synCameWith: ecn) }
         if listener.announcesConnections {
             announce(halfOpen)
             return
         }
-        listener.halfOpenCount += 1
-        table.set(.halfOpen(halfOpen))
-        deadlines.add(.halfOpen(halfOpen), at: halfOpen.deadline.nanoseconds)
-        reply(halfOpen.synAck(effective(link.properties), at: now), tuple: tuple, link: link)
+        switch answer {
+        case .open(let queue, let option): openFast(halfOpen, queue, option, link: link, at: now)
+        case .handshake(let option):
+            listener.halfOpenCount += 1
+            table.set(.halfOpen(halfOpen))
+            deadlines.add(.halfOpen(halfOpen), at: halfOpen.deadline.nanoseconds)
+            reply(halfOpen.synAck(effective(link.properties), at: now, fastOpen: option), tuple: tuple, link: link)
+        }
     }
 
     /// Linux: a full accept queue or SYN queue ignores the SYN; the peer sends it again.
-    func hasRoom(_ listener: Listener) -> Bool {
-        !listener.acceptQueueIsFull && !listener.synQueueIsFull && table.count < configuration.maximumConnections
+    func hasRoom(_ listener: Listener) -> Bool { mayOpen(listener) && !listener.synQueueIsFull }
+
+    /// True if one more connection may be opened, now or by a cookie.
+    func mayOpen(_ listener: Listener) -> Bool {
+        !listener.acceptQueueIsFull && table.count < configuration.maximumConnections
     }
 
     /// The owner of the listener that a segment with these ends would reach: nil if a connection has them, or the listener
@@ -122,8 +143,9 @@ extension Host {
     /// What came with a SYN, if there is room for it: at most what the window of the SYN-ACK allows, and little for all
     /// listeners' half-open connections together. What is not kept comes again.
     private func earlyText(
-        _ syn: SegmentHeader, _ payload: UnsafeRawBufferPointer, for listener: Listener
+        _ syn: SegmentHeader, _ payload: UnsafeRawBufferPointer, for listener: Listener, _ answer: FastOpenAnswer
     ) -> EarlyText? {
+        if case .handshake = answer, !listener.configuration.keepsTextOfSyn { return nil }
         let hasFin = syn.controlBits.contains(.fin)
         guard payload.count > 0 || hasFin, earlyBytes + payload.count <= Self.earlyLimit,
             payload.count <= min(listener.configuration.receiveBufferSize, 65_535)

@@ -7,6 +7,9 @@ struct Secrets {
     private let portHash: SipHash
     /// Mixes the demultiplexing table's keys.
     let tableKey: UInt64
+    /// The key of Fast Open's cookies, where none is configured.
+    let fastOpenKey: FastOpenKey
+    let synCookies: SynCookies
 
     init(seed: UInt64) {
         var state = seed
@@ -21,6 +24,8 @@ struct Secrets {
         hash = SipHash(k0: next(), k1: next())
         portHash = SipHash(k0: next(), k1: next())
         tableKey = next()
+        fastOpenKey = FastOpenKey(k0: next(), k1: next())
+        synCookies = SynCookies(SipHash(k0: next(), k1: next()), SipHash(k0: next(), k1: next()))
     }
 
     /// RFC 6528 3: ISN = M + F(localip, localport, remoteip, remoteport, secretkey), M a 4-microsecond clock.

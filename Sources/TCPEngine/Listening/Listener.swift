@@ -20,6 +20,8 @@ final class HalfOpen {
     var challenges = ChallengeLimit()
     let sentAt: Instant
     var retransmissions = 0
+    /// It was rebuilt from a cookie, and counts for no queue.
+    var isFromCookie = false
     var deadline: Instant
     /// The shift that the SYN-ACK tells of: the listener's options may change before the connection is up.
     let windowScale: WindowScale
@@ -52,8 +54,8 @@ final class HalfOpen {
         synCodepoint = codepoint
     }
 
-    /// The SYN-ACK of this record.
-    func synAck(_ link: LinkProperties, at now: Instant) -> SegmentHeader {
+    /// The SYN-ACK of this record. The option of Fast Open comes with the first one only.
+    func synAck(_ link: LinkProperties, at now: Instant, fastOpen: FastOpenOption? = nil) -> SegmentHeader {
         var header = SegmentHeader(
             sourcePort: tuple.local.port, destinationPort: tuple.remote.port, sequenceNumber: iss,
             acknowledgmentNumber: irs + 1,
@@ -71,6 +73,7 @@ final class HalfOpen {
         // RFC 7323 3.2 and RFC 2018 2: likewise.
         header.options.timestamps = timestampsOption(at: now)
         header.options.sackPermitted = offer.selectiveAcks && listener.configuration.selectiveAcks
+        if let fastOpen { header.options.append(fastOpen) }
         return header
     }
 
@@ -131,6 +134,12 @@ public final class Listener {
     var opening: [Connection] = []
     /// Half-open connections: records, announced ones, and those of `opening`.
     var halfOpenCount = 0
+    /// Fast Open: the connections whose handshakes have not ended, the keys, and whether cookies are needed.
+    var fastOpenQueue: FastOpenQueue?
+    var fastOpenKeys: [FastOpenKey] = []
+    var fastOpensWithoutCookie = false
+    /// When a SYN was last answered with a cookie.
+    var cookieSentAt: Instant?
     /// True once it was closed.
     public internal(set) var isClosed = false
 

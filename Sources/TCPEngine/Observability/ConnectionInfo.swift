@@ -86,6 +86,10 @@ public struct ConnectionInfo: Sendable {
     public let marksReceived, marksReported: UInt64
     /// Reductions of the window because of marks.
     public let markReactions: UInt32
+    /// Data of the SYN was acknowledged with it, or taken from it (TCPI_OPT_SYN_DATA).
+    public let synDataAcknowledged: Bool
+    /// Why an active OPEN had to do without Fast Open.
+    public let fastOpenFailure: FastOpenFailure
     /// Why nothing was sent when last asked.
     public let holdReason: HoldReason
 }
@@ -119,6 +123,7 @@ extension Connection {
             ecn: marks?.feedback ?? .none, sawECNCapable: marks?.sawCapable ?? false,
             marksReceived: marks?.marksReceived ?? 0, marksReported: marks?.marksReported ?? 0,
             markReactions: marks?.reactions ?? 0,
+            synDataAcknowledged: synDataAcknowledged, fastOpenFailure: fastOpenClient?.failure ?? .none,
             holdReason: holdReason)
     }
 

@@ -11,7 +11,8 @@ extension Connection {
 
         if state == .synReceived {
             // SND.UNA < SEG.ACK =< SND.NXT, else a reset.
-            guard fromUna > 0, ack - tcb.send.nxt <= 0 else {
+            // RFC 7413 4.2.2: of a fast-opened connection SND.UNA lies behind the SYN-ACK already.
+            guard fromUna > 0 || (fromUna == 0 && sendsBeforeHandshakeEnds), ack - tcb.send.nxt <= 0 else {
                 pendingReset = PendingReset(resetAnswering(segment.header))
                 return .drop
             }
@@ -94,7 +95,7 @@ extension Connection {
     }
 
     /// The window opened, closed or moved.
-    private func windowChanged(from old: UInt32, at now: Instant) {
+    func windowChanged(from old: UInt32, at now: Instant) {
         let outstanding = tcb.send.nxt > tcb.send.una
         if tcb.send.wnd == 0 {
             // From here the persist timer rules (RFC 9293 3.8.6.1); a closed window is not a sign of loss.

@@ -18,11 +18,13 @@ extension Connection {
     /// False if the error is not about anything in flight: then it is old, or made up (RFC 5927 4.1).
     func handle(_ error: PathError, about sequenceNumber: SequenceNumber, at now: Instant) -> Bool {
         let position = StreamOffset.unwrap(sequenceNumber, from: tcb.send.iss, near: tcb.send.una)
-        guard position - tcb.send.una >= 0, tcb.send.nxt - position > 0 else { return false }
+        // The SYN-ACK of a fast-opened connection counts as long as it is not acknowledged.
+        let oldest = sendsBeforeHandshakeEnds ? StreamOffset.zero : tcb.send.una
+        guard position - oldest >= 0, tcb.send.nxt - position > 0 else { return false }
         switch error {
         case .unreachable, .rejected:
             let meaning = error == .rejected ? ConnectionError.refused : .unreachable
-            if state == .synSent {
+            if state == .synSent || endsByPathErrors {
                 // RFC 9293 SHLD-26 for hard errors; RFC 5461 4.1 for the others: who connects wants to know at once.
                 finish(meaning)
             } else {
@@ -31,7 +33,7 @@ extension Connection {
                 softError = meaning
             }
         case .soft:
-            softError = .unreachable
+            if endsByPathErrors { finish(.unreachable) } else { softError = .unreachable }
         case .tooBig(let mtu):
             limitPackets(to: Int(clamping: mtu), at: now)
         }
@@ -42,7 +44,8 @@ extension Connection {
     private func limitPackets(to mtu: Int, at now: Instant) {
         let headers = (tuple.remote.address.isIPv4 ? 20 : 40) + 20
         let options = timestamps.isOn ? 12 : 0
-        let current = tcb.sendMSS + options + headers
+        // Before the peer's SYN, the link alone says how much fits.
+        let current = (state == .synSent ? tcb.linkMSS : tcb.sendMSS + options) + headers
         var limit = mtu
         if tuple.remote.address.isIPv4 {
             // RFC 1191 7.1: a router that does not say how much fits leaves guessing to us.
@@ -55,6 +58,11 @@ extension Connection {
         }
         guard limit < current else { return }
         tcb.linkMSS = limit - headers
+        if state == .synSent {
+            // Linux: data with the SYN was too much. The SYN alone follows at once.
+            if fastOpenClient?.dataEnd != nil { synPending = true }
+            return
+        }
         tcb.sendMSS = tcb.linkMSS - options
         congestion.segmentSizeChanged(to: tcb.sendMSS)
         if state.isSynchronized {

@@ -66,7 +66,7 @@ extension Connection {
     private func arrivesSynchronized(_ segment: ArrivingSegment, at now: Instant) -> Bool {
         func proceed(_ disposition: Disposition) -> Bool { self.proceed(disposition, segment, at: now) }
         guard proceed(checkTimestamp(segment, at: now)), proceed(checkSequence(segment, at: now)),
-            proceed(checkReset(segment)), proceed(checkSyn(segment)),
+            proceed(checkReset(segment, at: now)), proceed(checkSyn(segment)),
             proceed(checkAck(segment, at: now)), state != .closed
         else { return false }
         // A sign of life, for keepalive: only the peer's segments come this far.
@@ -141,11 +141,13 @@ extension Connection {
     }
 
     /// Second: RST. RFC 5961 3.2: only the exact number resets; one in the window is challenged, one outside dropped.
-    private func checkReset(_ segment: ArrivingSegment) -> Disposition {
+    private func checkReset(_ segment: ArrivingSegment, at now: Instant) -> Disposition {
         guard segment.bits.contains(.rst) else { return .proceed }
         guard segment.start == tcb.receive.nxt else {
+            noteFastOpenStrayReset(at: now)
             return segment.start - tcb.receive.nxt > 0 ? .acknowledge : .drop
         }
+        if state == .synReceived, listener == nil { fastOpenServer?.leaveQueueByReset(at: now) }
         let error: ConnectionError?
         switch state {
         case .synReceived: error = isPassive ? .reset : .refused

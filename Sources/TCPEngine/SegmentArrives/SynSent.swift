@@ -6,21 +6,22 @@ extension Connection {
         _ header: SegmentHeader, payload: UnsafeRawBufferPointer, ecn: ECNField, at now: Instant
     ) {
         let bits = header.controlBits
-        var acknowledgesSyn = false
+        var acknowledged: StreamOffset?
         // First: ACK.
         if bits.contains(.ack) {
             let ack = StreamOffset.unwrap(header.acknowledgmentNumber, from: tcb.send.iss, near: tcb.send.nxt)
-            guard ack == StreamOffset(1), tcb.send.nxt > .zero else {
+            // RFC 9293 3.10.7.3: ISS < SEG.ACK =< SND.NXT; data that left with the SYN may be acknowledged or not.
+            guard ack - StreamOffset(1) >= 0, ack - tcb.send.nxt <= 0 else {
                 // RFC 9293 3.10.7.3: a reset with SEQ=SEG.ACK, unless it is one itself.
                 statistics.droppedSegments += 1
                 if !bits.contains(.rst) { pendingReset = PendingReset(resetAnswering(header)) }
                 return
             }
-            acknowledgesSyn = true
+            acknowledged = ack
         }
         // Second: RST.
         if bits.contains(.rst) {
-            if acknowledgesSyn { finish(.refused) }
+            if acknowledged != nil { finish(.refused) }
             return
         }
         // Fourth: SYN.
@@ -37,7 +38,7 @@ extension Connection {
         // RFC 7323 2.2: the window of a SYN is not scaled.
         updateSendWindow(header.window.scaled(by: .none).bytes)
         tcb.send.wl1 = header.sequenceNumber
-        guard acknowledgesSyn else {
+        guard let acknowledged else {
             // Simultaneous open: our SYN crossed the peer's. What came with it waits (RFC 9293 3.10.7.3).
             synPending = true
             transition(to: .synReceived)
@@ -46,10 +47,13 @@ extension Connection {
             if bits.contains(.fin) { noteFin(at: tcb.receive.nxt + payload.count) }
             return
         }
-        tcb.send.una = StreamOffset(1)
-        tcb.send.wl2 = StreamOffset(1)
+        tcb.send.una = acknowledged
+        tcb.send.wl2 = acknowledged
+        sendBuffer.acknowledge(upTo: acknowledged)
         ackPolicy.demandNow()
         establish(at: now)
+        takeFastOpenAnswer(header, at: now)
+        guard configuration.keepsTextOfSyn || takesTextOfSynAck else { return }
         // RFC 9293 3.10.7.3, fourth: the rest of the segment goes on at the sixth step.
         let segment = ArrivingSegment(header: header, start: .zero, payload: payload, ecn: ecn)
         checkUrgent(segment)
@@ -60,14 +64,17 @@ extension Connection {
     /// The handshake is complete.
     func establish(at now: Instant) {
         var delivery = Delivery()
-        retransmissionQueue.acknowledge(upTo: StreamOffset(1), &delivery)
+        retransmissionQueue.acknowledge(upTo: max(StreamOffset(1), tcb.send.una), &delivery)
         if let sentAt = delivery.oldestOriginal, !handshakeRetransmitted {
             roundTrip.sample(now - sentAt)
             minimumRoundTrip.sample(now - sentAt, at: now)
         }
+        if case .server(let server) = fastOpen { endFastHandshake(server, at: now) }
         if handshakeRetransmitted { roundTrip.handshakeWasRetransmitted() }
         timers.cancel(.retransmission)
         timeoutCount = 0
+        // What left before the handshake's end has had no timer of its own.
+        if tcb.send.nxt - tcb.send.una > 0, tcb.send.nxt > StreamOffset(1) { armRetransmission(at: now) }
         lastReceived = now
         transition(to: .established)
         emit(.established)

@@ -66,7 +66,7 @@ extension Connection {
     /// ACKs may wait a moment for an answer; not for one of a user who is gone.
     private var awaitsAnswers: Bool { shared.values.answerDelay > .zero && !isOrphan }
 
-    private func deliver(_ bytes: UnsafeRawBufferPointer, pushed: Bool) {
+    func deliver(_ bytes: UnsafeRawBufferPointer, pushed: Bool) {
         if !receivingShutDown { receiveBuffer.append(bytes) }
         tcb.receive.nxt = tcb.receive.nxt + bytes.count
         statistics.bytesReceived += UInt64(bytes.count)

@@ -38,8 +38,10 @@ extension Connection {
             state == .synSent
             ? configuration.synRetries
             : state == .synReceived
-                ? configuration.synAckRetries : configuration.dataRetries
-        guard timeoutCount < limit, !userTimeoutIsOver(at: now) else {
+                ? configuration.synAckRetries + (sendsBeforeHandshakeEnds ? 1 : 0) : configuration.dataRetries
+        let isLast = timeoutCount >= limit || userTimeoutIsOver(at: now)
+        noteFastOpenTimeout(isLast: isLast, at: now)
+        guard !isLast else {
             // RFC 9293 3.8.3, R2: give up. The peer may live on: it hears of it.
             if state.isSynchronized { sendReset(at: now) }
             finish(softError ?? .timedOut)

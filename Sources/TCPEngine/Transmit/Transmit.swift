@@ -23,6 +23,7 @@ extension Connection {
             return false
         case .synSent, .synReceived:
             if synPending { return synTransmission(at: now, into: &out) }
+            if sendsBeforeHandshakeEnds, newData(at: now, into: &out) { return true }
             if state == .synReceived, ackPolicy.urgency == .now { return acknowledgment(at: now, into: &out) }
             held = .state
             return false
@@ -69,9 +70,19 @@ extension Connection {
         let window = min(configuration.receiveBufferSize, 65_535)
         header.window = WindowField(UInt16(window))
         if state == .synReceived { tcb.receive.edge = max(tcb.receive.edge, tcb.receive.nxt + window) }
-        if tcb.send.nxt == .zero {
+        out.header = header
+        if case .server(let server) = fastOpen {
+            noteFastSynAck(server, at: now, in: &out.header.options)
+        } else if tcb.send.nxt == .zero {
             tcb.send.nxt = StreamOffset(1)
             retransmissionQueue.sent(from: .zero, upTo: tcb.send.nxt, at: now, DeliverySnapshot())
+            let early = addFastOpen(to: &out)
+            if early > 0 {
+                retransmissionQueue.sent(
+                    from: tcb.send.nxt, upTo: tcb.send.nxt + early, at: now, DeliverySnapshot())
+                tcb.send.nxt = tcb.send.nxt + early
+                statistics.bytesSent += UInt64(early)
+            }
         } else {
             retransmissionQueue.retransmitted(from: .zero, to: StreamOffset(1), at: now, DeliverySnapshot())
             handshakeRetransmitted = true
@@ -81,7 +92,6 @@ extension Connection {
         armRetransmission(at: now)
         if state == .synReceived { noteAckSent(withData: false) }
         statistics.segmentsSent += 1
-        out.header = header
         return true
     }
 
@@ -147,7 +157,7 @@ extension Connection {
         switch decision {
         case .send(let count):
             // The FIN rides on the last segment if the window has a place for it.
-            let withFin = finQueued && count == unsent && tcb.send.nxt + count < tcb.send.windowEdge
+            let withFin = finQueued && finMayLeave && count == unsent && tcb.send.nxt + count < tcb.send.windowEdge
             if count % segmentSize != 0 { smallSegmentEnd = tcb.send.nxt + count }
             noteUsage(flight: flight + count, isLimited: flight + count + segmentSize > window, at: now)
             segments(from: tcb.send.nxt, length: count + (withFin ? 1 : 0), at: now, again: false, into: &out)
@@ -159,7 +169,7 @@ extension Connection {
                 rate.becameApplicationLimited(pipe: flight)
                 if wantsWritable, flight + segmentSize <= min(window, Int(tcb.send.wnd)) { growSendBuffer(at: now) }
             }
-            guard finQueued, !finWasSent else { return false }
+            guard finQueued, !finWasSent, finMayLeave else { return false }
             // A FIN alone takes a place in the window, too (RFC 9293 3.4).
             if tcb.send.nxt < tcb.send.windowEdge {
                 segments(from: finPosition, length: 1, at: now, again: false, into: &out)
@@ -177,8 +187,14 @@ extension Connection {
         }
     }
 
+    /// Before the handshake's end, a FIN leaves only for a user who is gone (as on Linux): another one may still learn that
+    /// there was no handshake.
+    @inline(__always) private var finMayLeave: Bool { state != .synReceived || isOrphan }
+
     private func acknowledgment(at now: Instant, into out: inout Transmission) -> Bool {
-        out.header = acknowledgingHeader(.ack, at: tcb.send.nxt, now: now)
+        // <SEQ=SND.NXT>, but not beyond the window: there the peer would not look at the ACK (as Linux).
+        let position = min(tcb.send.nxt, max(tcb.send.una, tcb.send.windowEdge))
+        out.header = acknowledgingHeader(.ack, at: position, now: now)
         if let marks, marks.feedback == .accurate, out.header.options.sackBlocks.count == 0 {
             AccurateECNOption.add(capable0: marks.bytes.capable0, marked: marks.bytes.marked, to: &out.header.options)
         }
@@ -191,9 +207,10 @@ extension Connection {
 
     /// RFC 9293 3.8.6.1: with nothing outstanding, only our own timer finds out that the window has opened.
     func armPersistIfStuck(at now: Instant) {
-        guard tcb.send.una == tcb.send.nxt || tcb.send.wnd == 0, !timers.isArmed(.persist), !probePending else {
-            return
-        }
+        // Before the handshake's end, the SYN-ACK's timer is the one that counts.
+        guard tcb.send.una == tcb.send.nxt || tcb.send.wnd == 0, !timers.isArmed(.persist), !probePending,
+            state.isSynchronized
+        else { return }
         timers.cancel(.retransmission)
         progressAt = now
         armPersist(at: now)

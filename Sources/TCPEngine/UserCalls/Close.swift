@@ -11,6 +11,7 @@ extension Connection {
         case .synSent, .synReceived:
             // RFC 9293 3.10.4: queued until the connection is established.
             finQueued = true
+            endDeferral()
         case .established:
             finQueued = true
             transition(to: .finWait1)
@@ -67,6 +68,7 @@ extension Connection {
     func sendReset(at now: Instant) {
         var header = blankHeader([.rst, .ack], at: tcb.send.nxt)
         header.acknowledgmentNumber = tcb.receive.nxt.wrapped(from: tcb.receive.irs)
+        header.window = announceWindow()
         // RFC 7323 3.2: a reset should carry timestamps, too.
         if timestamps.isOn { header.options.timestamps = timestamps.option(at: now) }
         pendingReset = PendingReset(header)

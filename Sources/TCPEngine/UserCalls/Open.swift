@@ -4,8 +4,8 @@ import TCPSegments
 extension Connection {
     /// Active OPEN: a SYN leaves with the next poll.
     func openActively(at now: Instant) {
-        synPending = true
         tcb.receive.offeredScale = configuration.windowScale
+        synPending = !(fastOpenClient?.isDeferred ?? false)
         transition(to: .synSent)
     }
 
@@ -28,7 +28,7 @@ extension Connection {
         updateSendWindow(halfOpen.peerWindow.scaled(by: .none).bytes)
         handshakeRetransmitted = halfOpen.retransmissions > 0
         // RFC 6298 3: the SYN-ACK gives a sample only if it was sent once.
-        if !handshakeRetransmitted, synAckWasSent {
+        if !handshakeRetransmitted, synAckWasSent, !halfOpen.isFromCookie {
             retransmissionQueue.sent(
                 from: .zero, upTo: StreamOffset(1), at: halfOpen.sentAt, DeliverySnapshot())
         }
@@ -36,7 +36,9 @@ extension Connection {
         statistics.segmentsReceived += 1
         timestamps.lastAckSent = tcb.receive.nxt
         transition(to: .synReceived)
-        if let text = halfOpen.text {
+        if let text = halfOpen.text, case .server = fastOpen {
+            takeSynText(text)
+        } else if let text = halfOpen.text {
             // RFC 9293 3.10.7.2: data with the SYN waits until the connection is up.
             text.bytes.withUnsafeBytes { keep($0, at: tcb.receive.nxt) }
             if text.hasFin { noteFin(at: tcb.receive.nxt + text.bytes.count) }

@@ -23,6 +23,7 @@ extension Connection {
         // `fill` runs while nothing of the connection is being accessed; `space` keeps the chunk.
         let written = withExtendedLifetime(space) { min(max(fill(target), 0), space.count) }
         sendBuffer.commit(written, of: space)
+        if state == .synSent, written > 0 { endDeferral() }
         return written
     }
 
