@@ -57,6 +57,9 @@ struct Launch: Sendable {
     var setsAddress = true
     var setsSocket = true
 
+    /// Takes data with any SYN, on every listener, and waits little for the handshake's end.
+    static let fastOpening = Launch(
+        arguments: ["--fast-open", "1539", "--rto-initial", "20ms", "--rto-min", "20ms"])
     /// Retransmissions follow each other quickly, so that what nobody answers ends soon.
     static let impatient = Launch(arguments: ["--rto-initial", "50ms", "--rto-min", "20ms"])
 }

@@ -25,11 +25,32 @@ extension HostileInput {
     }
 
     static let floods: [HostileInput] = [
-        HostileInput(.floods, "SYNs from twenty thousand ports", launch: .impatient) { siege in
+        HostileInput(.floods, "SYNs from twenty thousand ports") { siege in
             try fromPorts(siege.link(), 20_000, .syn)
         },
-        HostileInput(.floods, "SYNs with data from ten thousand ports", launch: .impatient) { siege in
+        HostileInput(.floods, "SYNs with data from ten thousand ports") { siege in
             try fromPorts(siege.link(), 10_000, .syn, pattern(1000))
+        },
+        HostileInput(.floods, "SYNs, and ACKs of numbers that nobody made") { siege in
+            let link = try siege.link()
+            try fromPorts(link, 2_000, .syn)
+            for round in 0..<20 {
+                let burst = (0..<1000).flatMap { i in
+                    frameBytes(
+                        segmentBytes(
+                            header(
+                                .ack, from: UInt16(1 + i), seq: 2,
+                                ack: UInt32(truncatingIfNeeded: (round * 1000 + i) &* 429_497))))
+                }
+                link.send(burst)
+                try link.settle()
+            }
+        },
+        HostileInput(
+            .floods, "SYNs with data for a host that opens connections with them",
+            launch: .fastOpening
+        ) { siege in
+            try fromPorts(siege.link(), 5_000, .syn, pattern(1000))
         },
         HostileInput(.floods, "SYNs and resets in turn from ten thousand ports") { siege in
             let link = try siege.link()
