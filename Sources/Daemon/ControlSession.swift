@@ -169,14 +169,15 @@ final class ControlSession: ClientSession {
             try owner.connectAgain()
             respond(to: request)
             return
+        } catch .alreadyConnecting where owner.opensWithFirstWrite {
+            throw .isConnected
         } catch .alreadyConnecting where request.argument.0 == 0 && owner.mayWaitToo {
             // A caller that waits joins the attempt that is under way.
         }
         owner.parkConnect(self, request, applicationEnd: passed)
         passed = -1
         if socket.connection?.isOpenDeferred ?? false {
-            // TCP_FASTOPEN_CONNECT: as on Linux, the call succeeds and the first write connects.
-            owner.socketEstablished(socket, at: now)
+            owner.connectedWithFirstWrite(socket, at: now)
             return
         }
         if request.argument.0 == 1 {
@@ -205,7 +206,8 @@ final class ControlSession: ClientSession {
         case CHITCP_OP_NAMES.rawValue:
             respond(to: request) {
                 $0.local = controlAddress(socket.localName, isIPv6: socket.isIPv6)
-                $0.remote = controlAddress(socket.wasEstablished ? socket.remoteName : nil, isIPv6: socket.isIPv6)
+                $0.remote = controlAddress(
+                    socket.wasEstablished || owner.opensWithFirstWrite ? socket.remoteName : nil, isIPv6: socket.isIPv6)
                 $0.argument.0 = Int32(socket.state.rawValue)
                 $0.argument.1 = Int32(clamping: socket.number)
                 $0.argument.2 = socket.isIPv6 ? AF_INET6 : AF_INET

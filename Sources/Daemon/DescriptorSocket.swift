@@ -32,6 +32,8 @@ final class DescriptorSocket: EventHandler, SocketOwner {
     private var pendingConnects: [(session: ControlSession, request: chitcp_request)] = []
     /// The connection was made for a caller that did not wait: its next connect(2) says so once, as in Linux.
     private var owesSuccess = false
+    /// Its connect(2) succeeded before there was a connection.
+    private(set) var opensWithFirstWrite = false
     /// Listening: connections given to the application and, as far as is known, not taken; and one that did not fit.
     private var handedOver: [DescriptorSocket] = []
     private var undelivered: (socket: DescriptorSocket, end: Int32)?
@@ -150,6 +152,12 @@ final class DescriptorSocket: EventHandler, SocketOwner {
         }
         answerConnect(0)
         pump(at: now)
+    }
+
+    /// TCP_FASTOPEN_CONNECT with a cookie: as on Linux, connect(2) succeeds and the first write opens the connection.
+    func connectedWithFirstWrite(_ socket: Socket, at now: Instant) {
+        opensWithFirstWrite = true
+        socketEstablished(socket, at: now)
     }
 
     /// The client does not wait (EINPROGRESS): readiness tells it.

@@ -163,6 +163,7 @@ public final class SocketLayer {
             connection.userData = socket
             socket.kind = .connection(connection)
             forgetHistory(socket)
+            if socket.settings.isCorked { host.setCork(connection, true, at: now) }
             totals.connectionsOpened += 1
             if socket.monitor != nil { converse(socket, connection.tuple) }
         } catch { throw .connection(error) }
@@ -192,6 +193,7 @@ public final class SocketLayer {
         }
         totals.connectionsAccepted += 1
         new.inherit(from: socket)
+        if new.settings.isCorked { host.setCork(connection, true, at: now) }
         return new
     }
 

@@ -11,8 +11,6 @@ private let recordedOptions: [OptionName: Int32] = {
         OptionName(SOL_SOCKET, SO_DEBUG): 0, OptionName(SOL_SOCKET, SO_DONTROUTE): 0,
         OptionName(SOL_SOCKET, SO_BROADCAST): 0, OptionName(SOL_SOCKET, SO_PRIORITY): 0,
         OptionName(SOL_SOCKET, SO_BUSY_POLL): 0, OptionName(SOL_SOCKET, SO_INCOMING_CPU): -1,
-        OptionName(SOL_SOCKET, SO_MAX_PACING_RATE): -1, OptionName(tcp, TCP_MAXSEG): 536, OptionName(tcp, TCP_CORK): 0,
-        OptionName(tcp, TCP_DEFER_ACCEPT): 0, OptionName(tcp, TCP_WINDOW_CLAMP): 0, OptionName(tcp, TCP_QUICKACK): 1,
         OptionName(tcp, TCP_THIN_DUPACK): 0,
         OptionName(tcp, TCP_THIN_LINEAR_TIMEOUTS): 0, OptionName(tcp, TCP_SAVE_SYN): 0, OptionName(ip, IP_TOS): 0,
         OptionName(ip, IP_TTL): 64, OptionName(ip, IP_MTU_DISCOVER): 1, OptionName(ip, IP_RECVERR): 0,
@@ -79,6 +77,13 @@ extension SocketLayer {
         case SO_RCVBUF, SO_RCVBUFFORCE:
             let size = bufferSize(try value.int())
             change(socket, at: now) { $0.receiveBuffer = size }
+        case SO_MAX_PACING_RATE:
+            // Linux: an unsigned long, or an unsigned int; all ones mean no limit.
+            let low = UInt64(UInt32(bitPattern: try value.int()))
+            let isLong = value.bytes.count >= 8
+            let rate = isLong ? low | UInt64(UInt32(bitPattern: try value.int(at: 4))) << 32 : low
+            let isUnlimited = rate == (isLong ? .max : UInt64(UInt32.max))
+            change(socket, at: now) { $0.maximumPacingRate = isUnlimited ? .max : max(1, Int(clamping: rate)) }
         case SO_ERROR, SO_TYPE, SO_ACCEPTCONN, SO_DOMAIN, SO_PROTOCOL: throw .unknownOption
         default: try record(socket, option, value, at: now)
         }
@@ -116,8 +121,26 @@ extension SocketLayer {
             let bytes = UInt32(bitPattern: try value.int())
             change(socket, at: now) { $0.unsentLimit = bytes == 0 || bytes == .max ? nil : Int(bytes) }
         case TCP_MAXSEG:
-            _ = try value.int(in: 88...32_767)
-            try record(socket, option, value, at: now)
+            let size = try value.int()
+            guard size == 0 || (88...32_767).contains(size) else { throw .invalidArgument }
+            change(socket, at: now) { $0.maximumSegmentSize = size == 0 ? nil : Int(size) }
+        case TCP_CORK:
+            let on = try value.int() != 0
+            change(socket, at: now) { $0.isCorked = on }
+            if let connection = socket.connection { host.setCork(connection, on, at: now) }
+        case TCP_QUICKACK:
+            let on = try value.int() != 0
+            if let connection = socket.connection { host.setQuickAck(connection, on, at: now) }
+        case TCP_DEFER_ACCEPT:
+            let time = TimeInterval.seconds(Int64(max(0, try value.int())))
+            change(socket, at: now) {
+                $0.deferredAccepts = ConnectionConfiguration.synAckRetransmissions(in: time)
+            }
+        case TCP_WINDOW_CLAMP:
+            let size = try value.int(in: 0...Int32.max)
+            // Linux: none again only before there is a connection; no less than half of the smallest buffer.
+            if size == 0, socket.state != .closed { throw .invalidArgument }
+            change(socket, at: now) { $0.windowClamp = size == 0 ? 0 : max(1152, Int(size)) }
         case TCP_CONGESTION:
             // Linux: an unknown name is ENOENT.
             let name = String(decoding: value.bytes.prefix { $0 != 0 }, as: UTF8.self)
@@ -195,6 +218,9 @@ extension SocketLayer {
         case SO_RCVBUF:
             let size = socket.connection?.info.receiveBufferSize ?? defaults.receiveBufferSize
             return bytes(Int32(clamping: settings.receiveBuffer.map { 2 * $0 } ?? size))
+        case SO_MAX_PACING_RATE:
+            let rate = settings.maximumPacingRate ?? .max
+            return withUnsafeBytes(of: rate == .max ? UInt64.max : UInt64(rate)) { Array($0) }
         case SO_TYPE: return bytes(Int32(SOCK_STREAM.rawValue))
         case SO_ACCEPTCONN: return bytes(socket.listener != nil)
         case SO_DOMAIN: return bytes(socket.isIPv6 ? AF_INET6 : AF_INET)
@@ -214,7 +240,14 @@ extension SocketLayer {
         switch name {
         case TCP_NODELAY: return bytes(socket.noDelay)
         case TCP_MAXSEG:
-            return socket.connection.map { bytes(Int32(clamping: $0.info.maximumSegmentSize)) }
+            // Linux: of a connection what it uses, else what was set.
+            let size = socket.connection?.info.maximumSegmentSize ?? settings.maximumSegmentSize ?? 536
+            return bytes(Int32(clamping: size))
+        case TCP_CORK: return bytes(settings.isCorked)
+        case TCP_QUICKACK: return bytes(socket.connection?.acknowledgesQuickly ?? true)
+        case TCP_DEFER_ACCEPT:
+            return seconds(ConnectionConfiguration.time(ofSynAckRetransmissions: settings.deferredAccepts ?? 0))
+        case TCP_WINDOW_CLAMP: return bytes(Int32(clamping: settings.windowClamp ?? 0))
         case TCP_KEEPIDLE: return seconds(settings.keepAliveIdle ?? defaults.keepAliveIdle)
         case TCP_KEEPINTVL: return seconds(settings.keepAliveInterval ?? defaults.keepAliveInterval)
         case TCP_KEEPCNT: return bytes(Int32(clamping: settings.keepAliveProbes ?? defaults.keepAliveProbes))

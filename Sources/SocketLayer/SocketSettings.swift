@@ -22,6 +22,16 @@ public struct SocketSettings: Sendable {
     public var unsentLimit: Int?
     /// TCP_CONGESTION.
     public var congestionControl: CongestionControlAlgorithm?
+    /// TCP_MAXSEG: the most a segment carries.
+    public var maximumSegmentSize: Int?
+    /// TCP_CORK.
+    public var isCorked = false
+    /// TCP_DEFER_ACCEPT, in retransmissions of the SYN-ACK.
+    public var deferredAccepts: Int?
+    /// SO_MAX_PACING_RATE in bytes a second; Int.max: none.
+    public var maximumPacingRate: Int?
+    /// TCP_WINDOW_CLAMP in bytes; 0: none.
+    public var windowClamp: Int?
     /// TCP_FASTOPEN: connections whose handshakes may not have ended; nil: never set.
     public var fastOpenQueue: Int?
     /// TCP_FASTOPEN_CONNECT, TCP_FASTOPEN_NO_COOKIE.
@@ -59,6 +69,10 @@ public struct SocketSettings: Sendable {
         if let synRetries { c.synRetries = synRetries }
         if let congestionControl { c.congestionControl = congestionControl }
         if let unsentLimit { c.unsentLimit = unsentLimit }
+        if let maximumSegmentSize { c.maximumSegmentSize = min(c.maximumSegmentSize, maximumSegmentSize) }
+        if let deferredAccepts { c.deferredAccepts = deferredAccepts }
+        if let maximumPacingRate { c.maximumPacingRate = maximumPacingRate }
+        if let windowClamp { c.windowClamp = windowClamp == 0 ? nil : windowClamp }
         if let finWait2Timeout { c.finWait2Timeout = max(.zero, finWait2Timeout) }
     }
 }

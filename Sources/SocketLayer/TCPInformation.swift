@@ -46,7 +46,9 @@ func tcpInformation(of socket: Socket) -> [UInt8] {
     put32(mss, at: 84)
     put32(3, at: 88)
     put(UInt32(clamping: info.segmentsRetransmitted), at: 100)
-    put(UInt64.max, at: 112)
+    put(info.pacingRate > 0 ? UInt64(info.pacingRate) : UInt64.max, at: 104)
+    let limit = socket.settings.maximumPacingRate ?? .max
+    put(limit == .max ? UInt64.max : UInt64(limit), at: 112)
     let unacknowledged = UInt64(clamping: info.inFlight)
     put(info.bytesSent >= unacknowledged ? info.bytesSent - unacknowledged : 0, at: 120)
     put(info.bytesReceived, at: 128)

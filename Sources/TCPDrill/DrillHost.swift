@@ -141,6 +141,7 @@ final class DrillHost {
                 value: UInt32(truncatingIfNeeded: t.value),
                 echoReply: (firstTimestamp ?? 0) &+ UInt32(truncatingIfNeeded: t.echo))
         }
+        if let time = segment.userTimeout { header.options.append(UserTimeoutOption(time)) }
         if let option = segment.fastOpen { header.options.append(option) }
         for block in segment.blocks {
             header.options.sackBlocks.append(
@@ -192,7 +193,16 @@ final class DrillHost {
             guard let listener else { throw .notConnected }
             host.close(listener, at: now)
             return 0
-        case .send(let count, let urgent): return try send(count, urgent: urgent)
+        case .send(let count, let urgent):
+            let queued = try send(count, urgent: urgent)
+            try host.noteMoreFollows(required(), false, at: now)
+            return queued
+        case .sendMore(let count):
+            let queued = try send(count, urgent: false)
+            try host.noteMoreFollows(required(), true, at: now)
+            return queued
+        case .cork(let on): try host.setCork(required(), on, at: now)
+        case .quickAck(let on): try host.setQuickAck(required(), on, at: now)
         case .receive(let limit): return receive(limit)
         case .shutdownSending: try host.shutdownSending(required(), at: now)
         case .shutdownReceiving: try host.shutdownReceiving(required(), at: now)
@@ -266,7 +276,7 @@ final class DrillHost {
         case .cookiesSent: return Int(clamping: host.statistics.synCookiesSent)
         case .cookiesAccepted: return Int(clamping: host.statistics.synCookiesAccepted)
         case .congestionWindow, .slowStartThreshold, .inFlight, .sendWindow, .receiveWindow, .segmentSize, .sendQueued,
-            .receiveQueued, .outOfOrder, .retransmitted, .dropped, .timeout, .roundTrip, .synData:
+            .receiveQueued, .outOfOrder, .retransmitted, .dropped, .timeout, .roundTrip, .synData, .userTimeout:
             break
         }
         guard let info = connection?.info else { return nil }
@@ -284,6 +294,7 @@ final class DrillHost {
         case .dropped: return Int(clamping: info.segmentsDropped)
         case .timeout: return Int(info.retransmissionTimeout.nanoseconds / 1_000_000)
         case .roundTrip: return info.smoothedRTT.map { Int($0.nanoseconds / 1_000_000) }
+        case .userTimeout: return info.userTimeout.map { Int($0.nanoseconds / 1_000_000_000) } ?? 0
         case .synData: return info.synDataAcknowledged ? 1 : 0
         case .connections, .acceptQueue, .cookiesSent, .cookiesAccepted: return nil
         }
@@ -306,6 +317,7 @@ final class DrillHost {
         if header.options.sackPermitted { s += " sackok" }
         if let t = header.options.timestamps { s += " ts \(t.value &- (firstTimestamp ?? 0)) \(t.echoReply)" }
         if segment.ecn != .notCapable { s += " \(segment.ecn.word)" }
+        if let option = header.options.userTimeout { s += " uto \(option.time)" }
         if let option = header.options.fastOpen { s += Self.describe(option) }
         let blocks = blocks(of: header)
         if !blocks.isEmpty {

@@ -128,6 +128,21 @@ struct DrillParser {
         case "fastopen-blackhole": s.host.fastOpen.blackholeTimeout = try interval("fastopen-blackhole")
         case "fastopen-key": s.host.fastOpen.keys.append(try fastOpenKey())
         case "syn-text": s.host.connection.keepsTextOfSyn = try isOn("syn-text")
+        case "uto":
+            var rules = UserTimeoutRules(announced: try interval("uto"))
+            if !words.isEmpty {
+                let lower = try interval("the lower limit")
+                let upper = try interval("the upper limit")
+                guard lower <= upper else { throw failure("uto: the lower limit is above the upper one") }
+                rules.limits = lower...upper
+            }
+            s.host.connection.userTimeoutRules = rules
+        case "defer-accept":
+            s.host.connection.deferredAccepts = ConnectionConfiguration.synAckRetransmissions(
+                in: try interval("defer-accept"))
+        case "pacing-limit": s.host.connection.maximumPacingRate = try size("pacing-limit")
+        case "window-clamp": s.host.connection.windowClamp = try size("window-clamp")
+        case "maxseg": s.host.connection.maximumSegmentSize = try number("maxseg")
         case "syncookies": s.host.synCookies = try synCookies()
         case "msl": s.host.maximumSegmentLifetime = try interval("msl")
         default: throw failure("there is nothing called \"\(name)\" to set")
@@ -232,6 +247,10 @@ struct DrillParser {
         case "accept": return .accept
         case "send":
             let count: Int = try number("how many bytes")
+            if words.first == "more" {
+                words.removeFirst()
+                return .sendMore(count)
+            }
             let urgent = words.first == "urgent"
             if urgent { words.removeFirst() }
             return .send(count, urgent: urgent)
@@ -245,6 +264,8 @@ struct DrillParser {
         case "close": return .close
         case "close-listener": return .closeListener
         case "abort": return .abort
+        case "cork": return .cork(try isOn("cork"))
+        case "quickack": return .quickAck(try isOn("quickack"))
         case "nodelay": return .noDelay(try isOn("nodelay"))
         case "keepalive":
             let idle = try interval("the idle time")
@@ -329,6 +350,7 @@ struct DrillParser {
         case "ect0": segment.ecn = .capable0
         case "ect1": segment.ecn = .capable1
         case "ce": segment.ecn = .congestionExperienced
+        case "uto": segment.userTimeout = try interval("uto")
         case "fo": segment.fastOpen = FastOpenOption(try cookie())
         case "foexp": segment.fastOpen = FastOpenOption(try cookie(), isExperimental: true)
         case "ts":
@@ -342,8 +364,8 @@ struct DrillParser {
             guard (1...4).contains(segment.blocks.count) else { throw failure("sack takes one to four blocks") }
         case "no":
             let option = try word("which option is absent")
-            guard ["mss", "wscale", "sackok", "ts", "sack", "fo"].contains(option) else {
-                throw failure("no \(option): the options are mss, wscale, sackok, ts, sack and fo")
+            guard ["mss", "wscale", "sackok", "ts", "sack", "fo", "uto"].contains(option) else {
+                throw failure("no \(option): the options are mss, wscale, sackok, ts, sack, fo and uto")
             }
             segment.absent.insert(String(option))
         default: throw failure("a segment has no field \"\(name)\"")

@@ -132,12 +132,14 @@ public struct DrillRunner {
             compare("TSval", t.value, options.timestamps.map { Int($0.value &- (host.firstTimestamp ?? 0)) })
             compare("TSecr", t.echo, options.timestamps.map { Int($0.echoReply) })
         }
+        compare("uto", expected.userTimeout, options.userTimeout?.time)
         compare("fo", expected.fastOpen.map(DrillHost.describe), options.fastOpen.map(DrillHost.describe))
         if !expected.blocks.isEmpty { compare("sack", expected.blocks, host.blocks(of: actual.header)) }
         let present: [(String, Bool)] = [
             ("mss", options.maximumSegmentSize != nil), ("wscale", options.windowScale != nil),
             ("sackok", options.sackPermitted), ("ts", options.timestamps != nil),
             ("sack", options.sackBlocks.count > 0), ("fo", options.fastOpen != nil),
+            ("uto", options.userTimeout != nil),
         ]
         for (name, isThere) in present where isThere && expected.absent.contains(name) {
             found.append("\(name) is there")

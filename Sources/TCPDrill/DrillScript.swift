@@ -78,6 +78,10 @@ public enum DrillCall: Sendable {
     case fastOpenQueue(Int)
     case accept
     case send(Int, urgent: Bool)
+    /// MSG_MORE: more follows.
+    case sendMore(Int)
+    case cork(Bool)
+    case quickAck(Bool)
     case receive(Int)
     case shutdownSending
     case shutdownReceiving
@@ -112,6 +116,8 @@ public enum DrillValue: String, CaseIterable, Sendable {
     case acceptQueue = "acceptqueue"
     /// 1 if the SYN's data was acknowledged, or taken, with the SYN.
     case synData = "syndata"
+    /// How long data may stay unacknowledged, in seconds; 0: no limit but that of retransmissions.
+    case userTimeout = "user-timeout"
     /// SYN cookies that were sent, and that came back.
     case cookiesSent = "cookies-sent"
     case cookiesAccepted = "cookies-accepted"
@@ -153,6 +159,8 @@ public struct DrillSegment: Sendable {
     public var timestamps: (value: Int, echo: Int)?
     /// What its IP header says of ECN; nil: not compared, or not capable.
     public var ecn: ECNField?
+    /// The User Timeout option.
+    public var userTimeout: TimeInterval?
     /// The Fast Open option.
     public var fastOpen: FastOpenOption?
     /// SACK blocks.

@@ -91,6 +91,15 @@ public struct ConnectionConfiguration: Sendable {
     /// How long data may stay unacknowledged, or the window closed, before the connection is aborted (the user timeout of
     /// RFC 9293 3.10.1; TCP_USER_TIMEOUT). nil: the retransmission limits alone decide.
     public var userTimeout: TimeInterval?
+    /// What is told to the peer of the user timeout, and believed of it (RFC 5482); nil: the option is not used.
+    public var userTimeoutRules: UserTimeoutRules?
+    /// How many retransmissions of a SYN-ACK a connection waits for its first data before it is made without (TCP_DEFER_ACCEPT);
+    /// 0: not at all.
+    public var deferredAccepts = 0
+    /// Bytes per second at which segments leave at most (SO_MAX_PACING_RATE): 1 or more.
+    public var maximumPacingRate = Int.max
+    /// The largest window that is announced, in bytes (TCP_WINDOW_CLAMP); nil: what the buffer allows.
+    public var windowClamp: Int?
     /// How long a closed socket waits in FIN-WAIT-2 for the peer's FIN (tcp_fin_timeout).
     public var finWait2Timeout = TimeInterval.seconds(60)
 
@@ -107,6 +116,13 @@ public struct ConnectionConfiguration: Sendable {
         c.receiveBufferSize = min(max(c.receiveBufferSize, 1), Self.maximumBufferSize)
         c.maximumSendBuffer = min(c.maximumSendBuffer, Self.maximumBufferSize)
         c.maximumReceiveBuffer = min(c.maximumReceiveBuffer, Self.maximumBufferSize)
+        // The window is what is free of the buffer.
+        if let clamp = c.windowClamp {
+            c.receiveBufferSize = min(c.receiveBufferSize, max(clamp, 1))
+            c.maximumReceiveBuffer = min(c.maximumReceiveBuffer, max(clamp, 1))
+        }
+        c.deferredAccepts = min(max(c.deferredAccepts, 0), 255)
+        c.maximumPacingRate = max(c.maximumPacingRate, 1)
         c.maximumSegmentSize = min(max(c.maximumSegmentSize, 1), 65_535)
         c.unsentLimit = max(c.unsentLimit, 1)
         c.windowScaleBase = c.windowScaleBase.map { min(max($0, 0), 1 << 30) }

@@ -107,6 +107,10 @@ public final class Connection: TurnTaking {
     @exclusivity(unchecked) var lastSent = Instant.origin
     /// When SND.UNA last moved, or data began to be outstanding: the user timeout counts from here.
     @exclusivity(unchecked) var progressAt = Instant.origin
+    /// What the ends have told each other of their user timeouts (RFC 5482); nil: nothing.
+    @exclusivity(unchecked) var userTimeoutExchange: UserTimeoutExchange?
+    /// Segments below full size wait for more; nil: they do not.
+    @exclusivity(unchecked) var cork: Cork?
     /// Which end of a fast-opened connection this is (RFC 7413); nil: of none.
     @exclusivity(unchecked) var fastOpen: FastOpenRole?
     @exclusivity(unchecked) var unansweredKeepAlives = 0
@@ -229,6 +233,8 @@ public final class Connection: TurnTaking {
     public var isAwaitingAccept: Bool { listener != nil && !isOpening }
     /// Bytes in the send buffer that were never sent.
     public var unsentBytes: Int { max(0, sendBuffer.end - max(tcb.send.nxt, sendBuffer.start)) }
+    /// True if ACKs do not wait for company now (TCP_QUICKACK).
+    public var acknowledgesQuickly: Bool { ackPolicy.isQuick }
     /// Bytes in the send buffer, unacknowledged or unsent.
     public var sendQueued: Int { sendBuffer.count }
 

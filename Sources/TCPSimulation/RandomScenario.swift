@@ -127,6 +127,13 @@ public final class RandomScenario {
         c.connection.maximumReceiveBuffer = one(of: [0, 65_536, 6 << 20])
         c.connection.maximumSendBuffer = one(of: [0, 65_536, 4 << 20])
         c.bufferBudget = one(of: [0, 100_000, 256 << 20])
+        if random.below(3) == 0 {
+            c.connection.userTimeoutRules = UserTimeoutRules(
+                announced: .seconds(1 + random.below(2000)), limits: .seconds(600) ... .seconds(3600))
+        }
+        c.connection.deferredAccepts = one(of: [0, 0, 3])
+        c.connection.maximumPacingRate = one(of: [.max, .max, 200_000])
+        c.connection.windowClamp = one(of: [nil, nil, 3000])
         c.connection.noDelay = random.below(2) == 0
         c.connection.windowScaling = random.below(4) != 0
         c.connection.timestamps = random.below(3) != 0

@@ -22,7 +22,7 @@ enum SocketCases {
 
     private static func build(_ name: String, _ options: [String]) throws -> String {
         let binary = BuildFolder.path + "/\(name)-\(getpid())"
-        let sources = ["main", "connecting", "data", "processes", "options"].map {
+        let sources = ["main", "connecting", "data", "processes", "options", "tuning"].map {
             BuildFolder.sources + "Programs/\($0).c"
         }
         let built = try runProgram(
@@ -83,9 +83,26 @@ struct SocketCaseTests {
     }
 
     @Test(
+        "where the server grants cookies, the second connection's data goes with the SYN",
+        arguments: ["fast-open", "fast-open-connect"])
+    func withCookies(_ name: String) throws {
+        let folder = try TemporaryFolder()
+        let daemon = try TestDaemon("\(freshNet()).1", in: folder) { $0.host.fastOpen.modes = [.client, .server] }
+        for (program, environment) in [
+            (try SocketCases.program.get(), ["LD_PRELOAD": BuildFolder.preload]),
+            (try SocketCases.chisocketProgram.get(), [:]),
+        ] {
+            let all = environment.merging(["CHITCPD_SOCK": daemon.path.path, "EXPECT_SYN_DATA": "1"]) { $1 }
+            let result = try runProgram(program, [name, daemon.address], environment: all)
+            #expect(result.code == 0, "\(result.output)")
+        }
+    }
+
+    @Test(
         "the same over IPv6",
         arguments: [
             "names", "nonblocking-connect", "refused", "errors", "flags", "ends", "resets", "executes", "inquiries",
+            "fast-open",
         ])
     func overIPv6(_ name: String) throws {
         let folder = try TemporaryFolder()

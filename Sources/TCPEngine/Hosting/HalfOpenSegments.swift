@@ -69,6 +69,8 @@ extension Host {
             if header.controlBits.contains(.rst) { returnToTimeWait(halfOpen, at: now) }
         case .reset:
             answerStranger(header, payload: payload, tuple: halfOpen.tuple, link: link)
+        case .establish where halfOpen.defers(header, payloadCount: payload.count):
+            halfOpen.isAcknowledged = true
         case .establish:
             establish(halfOpen, header, payload: payload, link: link, ecn: ecn, at: now)
         }
@@ -116,17 +118,18 @@ extension Host {
     /// RFC 6298 (5.4) to (5.6) for the SYN-ACK.
     func synAckTimedOut(_ halfOpen: HalfOpen, at now: Instant) {
         guard case .halfOpen(let current) = table[halfOpen.tuple], current === halfOpen else { return }
-        guard !halfOpen.listener.isClosed,
-            halfOpen.retransmissions < halfOpen.listener.configuration.synAckRetries, let link = links[halfOpen.link]
-        else {
+        guard !halfOpen.listener.isClosed, !halfOpen.isTimedOut, let link = links[halfOpen.link] else {
             remove(halfOpen)
             return
         }
-        halfOpen.retransmissions += 1
+        let isRepeated = halfOpen.repeatsSynAck
+        halfOpen.timeouts += 1
         let configuration = halfOpen.listener.configuration
-        let wait = min(configuration.initialRTO * (1 << Int64(halfOpen.retransmissions)), configuration.maximumRTO)
-        halfOpen.deadline = now + wait
+        let wait = configuration.initialRTO * (1 << Int64(min(halfOpen.timeouts, 20)))
+        halfOpen.deadline = now + min(wait, configuration.maximumRTO)
         deadlines.add(.halfOpen(halfOpen), at: halfOpen.deadline.nanoseconds)
+        guard isRepeated else { return }
+        halfOpen.retransmissions += 1
         reply(halfOpen.synAck(effective(link.properties), at: now), tuple: halfOpen.tuple, link: link)
     }
 }

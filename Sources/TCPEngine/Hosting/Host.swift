@@ -47,6 +47,8 @@ public final class Host {
     @exclusivity(unchecked) var earlyBytes = 0
     private var defaults: SharedConfiguration
     let fastOpenCache: FastOpenCache
+    /// Whether SYNs are answered without remembering them from now on.
+    @exclusivity(unchecked) public var synCookies: SynCookieUse
     /// What happened to segments without a connection.
     @exclusivity(unchecked) public internal(set) var statistics = HostStatistics()
 
@@ -56,6 +58,7 @@ public final class Host {
         pool = ChunkPool(budget: configuration.bufferBudget)
         defaults = SharedConfiguration(configuration.connection)
         secrets = Secrets(seed: seed)
+        synCookies = configuration.synCookies
         fastOpenCache = FastOpenCache(configuration.fastOpen)
         table = ConnectionTable(key: secrets.tableKey)
         ephemeralPorts = EphemeralPorts(range: configuration.ephemeralPorts)
@@ -290,6 +293,25 @@ public final class Host {
         _ connection: Connection, at now: Instant, _ body: (inout ConnectionConfiguration) -> Void
     ) {
         connection.reconfigure(at: now, body)
+        touch(connection, at: now)
+    }
+
+    /// TCP_CORK; see `Connection.setCork`.
+    public func setCork(_ connection: Connection, _ on: Bool, at now: Instant) {
+        connection.setCork(on)
+        touch(connection, at: now)
+    }
+
+    /// Whether the last SEND is to wait for more (MSG_MORE), 200 ms at most: said after each SEND by those who use it.
+    public func noteMoreFollows(_ connection: Connection, _ more: Bool, at now: Instant) {
+        connection.noteMoreFollows(more)
+        touch(connection, at: now)
+    }
+
+    /// TCP_QUICKACK: acknowledges what waits and the next segments at once, or lets ACKs wait; until an exchange of requests
+    /// and responses changes it.
+    public func setQuickAck(_ connection: Connection, _ on: Bool, at now: Instant) {
+        connection.ackPolicy.setQuick(on)
         touch(connection, at: now)
     }
 

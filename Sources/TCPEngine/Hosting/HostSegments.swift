@@ -73,7 +73,7 @@ extension Host {
         }
         guard let listener = listener(for: tuple), !bits.contains(.rst), !bits.contains(.ack) else {
             if !bits.contains(.rst), let listener = listener(for: tuple),
-                takesCookie(header, payload: payload, tuple: tuple, listener: listener, link: link, at: now)
+                takesCookie(header, payload: payload, tuple: tuple, listener: listener, link: link, ecn: ecn, at: now)
             {
                 return
             }
@@ -90,12 +90,12 @@ extension Host {
             statistics.synsDropped += 1
             return
         }
-        if configuration.synCookies == .always || listener.synQueueIsFull {
-            guard configuration.synCookies != .never, previous == nil, !listener.announcesConnections else {
+        if synCookies == .always || listener.synQueueIsFull {
+            guard synCookies != .never, previous == nil, !listener.announcesConnections else {
                 statistics.synsDropped += 1
                 return
             }
-            sendCookie(header, tuple: tuple, listener: listener, link: link, at: now)
+            sendCookie(header, tuple: tuple, listener: listener, link: link, ecn: ecn, at: now)
             return
         }
         let answer = fastOpenAnswer(to: header, payloadCount: payload.count, listener, tuple.addresses, at: now)

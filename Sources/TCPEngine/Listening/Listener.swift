@@ -19,7 +19,11 @@ final class HalfOpen {
     let previous: TimeWaitRecord?
     var challenges = ChallengeLimit()
     let sentAt: Instant
+    /// How often the SYN-ACK was sent again, and how often its timer expired.
     var retransmissions = 0
+    var timeouts = 0
+    /// The ACK has come, but no data (TCP_DEFER_ACCEPT).
+    var isAcknowledged = false
     /// It was rebuilt from a cookie, and counts for no queue.
     var isFromCookie = false
     var deadline: Instant
@@ -74,6 +78,7 @@ final class HalfOpen {
         header.options.timestamps = timestampsOption(at: now)
         header.options.sackPermitted = offer.selectiveAcks && listener.configuration.selectiveAcks
         if let fastOpen { header.options.append(fastOpen) }
+        if let option = listener.configuration.userTimeoutOption { header.options.appendIfFits(option) }
         return header
     }
 

@@ -80,10 +80,13 @@ struct SynCookies {
         /// nil: no window scaling.
         var windowScale: UInt8?
         var selectiveAcks: Bool
+        /// Congestion marks are told of in the way of RFC 3168.
+        var marks: Bool
 
-        private static let count: UInt32 = 6, noScale: UInt32 = 15, selective: UInt32 = 16
+        private static let count: UInt32 = 6, noScale: UInt32 = 15, selective: UInt32 = 16, marks: UInt32 = 32
 
-        init(_ offer: PeerOffer) {
+        init(_ offer: PeerOffer, marks: Bool) {
+            self.marks = marks
             windowScale = offer.windowScale.map { min($0, 14) }
             selectiveAcks = offer.selectiveAcks
         }
@@ -92,11 +95,14 @@ struct SynCookies {
             let scale = echo & Self.noScale
             windowScale = scale == Self.noScale ? nil : UInt8(scale)
             selectiveAcks = echo & Self.selective != 0
+            marks = echo & Self.marks != 0
         }
 
         /// The last reading of the clock not after `clock` that ends with these bits.
         func encoded(before clock: UInt32) -> UInt32 {
-            let bits = (windowScale.map(UInt32.init) ?? Self.noScale) | (selectiveAcks ? Self.selective : 0)
+            let bits =
+                (windowScale.map(UInt32.init) ?? Self.noScale) | (selectiveAcks ? Self.selective : 0)
+                | (marks ? Self.marks : 0)
             let value = (clock >> Self.count) << Self.count | bits
             return value > clock ? value &- (1 << Self.count) : value
         }
@@ -105,7 +111,9 @@ struct SynCookies {
 
 extension Host {
     /// Answers a SYN and forgets it.
-    func sendCookie(_ syn: SegmentHeader, tuple: FourTuple, listener: Listener, link: HostLink, at now: Instant) {
+    func sendCookie(
+        _ syn: SegmentHeader, tuple: FourTuple, listener: Listener, link: HostLink, ecn: ECNField, at now: Instant
+    ) {
         var syn = syn
         let offset = secrets.timestampOffset(for: tuple)
         if syn.options.timestamps == nil || !listener.configuration.timestamps {
@@ -122,9 +130,13 @@ extension Host {
         let halfOpen = HalfOpen(
             tuple: tuple, link: link.id, listener: listener, iss: number, timestampOffset: offset, syn: syn, text: nil,
             at: now)
+        if link.properties.carriesECN, syn.options.timestamps != nil {
+            // There is one bit: accurate feedback (RFC 9768) falls back to RFC 3168's.
+            halfOpen.agreeOnMarks(syn.controlBits.subtracting(.ae), synCameWith: ecn)
+        }
         var answer = halfOpen.synAck(effective(link.properties), at: now)
         if let timestamps = answer.options.timestamps {
-            let bits = SynCookies.TimestampBits(halfOpen.offer)
+            let bits = SynCookies.TimestampBits(halfOpen.offer, marks: halfOpen.feedback != .none)
             answer.options.timestamps = Timestamps(
                 value: bits.encoded(before: timestamps.value &- offset) &+ offset, echoReply: timestamps.echoReply)
         }
@@ -136,9 +148,9 @@ extension Host {
     /// An ACK that fits no connection, for a listener: true if it ends a handshake of which only the cookie is left.
     func takesCookie(
         _ header: SegmentHeader, payload: UnsafeRawBufferPointer, tuple: FourTuple, listener: Listener, link: HostLink,
-        at now: Instant
+        ecn: ECNField, at now: Instant
     ) -> Bool {
-        guard configuration.synCookies != .never, header.controlBits.isDisjoint(with: [.syn, .rst]),
+        guard synCookies != .never, header.controlBits.isDisjoint(with: [.syn, .rst]),
             let sentAt = listener.cookieSentAt, now - sentAt <= SynCookies.longestLife, !listener.announcesConnections
         else { return false }
         let irs = header.sequenceNumber - 1
@@ -162,7 +174,7 @@ extension Host {
         establish(
             rebuilt(
                 header, irs: irs, iss: number, sizeIndex: index, tuple: tuple, listener: listener, link: link, at: now),
-            header, payload: payload, link: link, at: now)
+            header, payload: payload, link: link, ecn: ecn, at: now)
         return true
     }
 
@@ -181,11 +193,13 @@ extension Host {
             syn.options.timestamps = timestamps
             syn.options.windowScale = bits.windowScale
             syn.options.sackPermitted = bits.selectiveAcks
+            if bits.marks { syn.controlBits.formUnion([.ece, .cwr]) }
         }
         let halfOpen = HalfOpen(
             tuple: tuple, link: link.id, listener: listener, iss: iss, timestampOffset: offset, syn: syn, text: nil,
             at: now)
         halfOpen.isFromCookie = true
+        if link.properties.carriesECN { halfOpen.agreeOnMarks(syn.controlBits, synCameWith: .notCapable) }
         return halfOpen
     }
 }

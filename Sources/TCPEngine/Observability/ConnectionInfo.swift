@@ -86,6 +86,8 @@ public struct ConnectionInfo: Sendable {
     public let marksReceived, marksReported: UInt64
     /// Reductions of the window because of marks.
     public let markReactions: UInt32
+    /// How long data may stay unacknowledged; nil: the retransmission limits decide.
+    public let userTimeout: TimeInterval?
     /// Data of the SYN was acknowledged with it, or taken from it (TCPI_OPT_SYN_DATA).
     public let synDataAcknowledged: Bool
     /// Why an active OPEN had to do without Fast Open.
@@ -107,7 +109,7 @@ extension Connection {
             rttVariation: roundTrip.variation, retransmissionTimeout: roundTrip.timeout,
             minimumRTT: minimumRoundTrip.value, deliveryRate: rate.estimate?.bytesPerSecond ?? 0,
             isDeliveryRateLimitedByUser: rate.estimate?.isApplicationLimited ?? true,
-            pacingRate: congestion.pacingRate, selectivelyAcknowledged: retransmissionQueue.selected,
+            pacingRate: paceRate, selectivelyAcknowledged: retransmissionQueue.selected,
             lost: retransmissionQueue.lost, reorderingSeen: rack.reorderingSeen, reorderingWindow: reorderingWindow,
             recoveries: statistics.recoveries, timeouts: statistics.timeouts,
             tailLossProbes: statistics.tailLossProbes, needlessRetransmissions: statistics.needlessRetransmissions,
@@ -123,7 +125,8 @@ extension Connection {
             ecn: marks?.feedback ?? .none, sawECNCapable: marks?.sawCapable ?? false,
             marksReceived: marks?.marksReceived ?? 0, marksReported: marks?.marksReported ?? 0,
             markReactions: marks?.reactions ?? 0,
-            synDataAcknowledged: synDataAcknowledged, fastOpenFailure: fastOpenClient?.failure ?? .none,
+            userTimeout: userTimeout, synDataAcknowledged: synDataAcknowledged,
+            fastOpenFailure: fastOpenClient?.failure ?? .none,
             holdReason: holdReason)
     }
 

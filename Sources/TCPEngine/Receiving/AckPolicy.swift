@@ -26,6 +26,8 @@ struct AckPolicy {
     private var quickAcks = 16
     /// True in an exchange of requests and responses: an ACK soon finds data to ride on.
     private var isInteractive = false
+    /// The user wants ACKs at once, and has said so.
+    private var isQuickByUser = false
     /// Bytes received since the last ACK.
     private var unacknowledged = 0
     /// The largest segment seen of late: what the peer considers full.
@@ -44,6 +46,17 @@ struct AckPolicy {
         }
     }
 
+    /// True if ACKs do not wait for company: TCP_QUICKACK as getsockopt(2) gives it.
+    var isQuick: Bool { !isInteractive }
+
+    /// TCP_QUICKACK.
+    mutating func setQuick(_ on: Bool) {
+        isInteractive = !on
+        isQuickByUser = on
+        quickAcks = on ? 16 : 0
+        if on, urgency != .none { urgency = .now }
+    }
+
     /// In-order data arrived.
     /// `awaitsAnswers`: the ACK of a small message may wait for `ConnectionConfiguration.answerDelay`.
     @inline(__always) mutating func received(_ count: Int, pushed: Bool, awaitsAnswers: Bool = false) {
@@ -52,7 +65,7 @@ struct AckPolicy {
         // RFC 5681 4.2: at least every second full-sized segment is acknowledged at once.
         if unacknowledged >= 2 * fullSize && unacknowledged > count {
             urgency = .now
-        } else if awaitsAnswers && pushed && count < Self.smallMessage {
+        } else if awaitsAnswers && pushed && count < Self.smallMessage && !(isQuickByUser && quickAcks > 0) {
             awaitAnswer()
         } else if quickAcks > 0 && !isInteractive {
             urgency = .now

@@ -77,6 +77,9 @@ extension Connection {
             timestamps.segmentAccepted(value, start: segment.start, window: receiveCapacity, at: now)
         }
         if marks != nil { noteMarks(segment) }
+        if segment.header.options.unknown.count > 0, let option = segment.header.options.userTimeout {
+            takeUserTimeout(option)
+        }
         checkUrgent(segment)
         checkText(segment, at: now)
         checkFin(at: now)

@@ -80,6 +80,7 @@ extension Connection {
         emit(.established)
         armKeepAlive(at: now)
         beginAutotuning(at: now)
+        announceUserTimeout()
         takeKept()
         if finQueued { transition(to: .finWait1) }
     }

@@ -35,7 +35,7 @@ extension Connection {
 
     /// A user timeout takes the place of the number of probes, as on Linux.
     private func giveUpKeepAlive(idle: TimeInterval) -> Bool {
-        if let limit = configuration.userTimeout { return unansweredKeepAlives > 0 && idle >= limit }
+        if let limit = userTimeout { return unansweredKeepAlives > 0 && idle >= limit }
         return unansweredKeepAlives >= configuration.keepAliveProbes
     }
 

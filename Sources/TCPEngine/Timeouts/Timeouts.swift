@@ -39,7 +39,9 @@ extension Connection {
             ? configuration.synRetries
             : state == .synReceived
                 ? configuration.synAckRetries + (sendsBeforeHandshakeEnds ? 1 : 0) : configuration.dataRetries
-        let isLast = timeoutCount >= limit || userTimeoutIsOver(at: now)
+        // Linux, and what RFC 5482 is for: a user timeout takes the place of the number of retransmissions.
+        let isLast =
+            userTimeoutIsOver(at: now) || (timeoutCount >= limit && !(state.isSynchronized && userTimeout != nil))
         noteFastOpenTimeout(isLast: isLast, at: now)
         guard !isLast else {
             // RFC 9293 3.8.3, R2: give up. The peer may live on: it hears of it.
@@ -78,7 +80,7 @@ extension Connection {
 
     /// RFC 9293 3.10.8: the user timeout counts from the last progress.
     private func userTimeoutIsOver(at now: Instant) -> Bool {
-        configuration.userTimeout.map { now - progressAt >= $0 } ?? false
+        userTimeout.map { now - progressAt >= $0 } ?? false
     }
 
     /// Arms the retransmission timer, or in its place the one for a tail loss probe, which comes sooner (RFC 8985 7.2).
@@ -97,7 +99,7 @@ extension Connection {
     }
 
     private func boundByUserTimeout(_ deadline: Instant, at now: Instant) -> Instant {
-        guard let limit = configuration.userTimeout else { return deadline }
+        guard let limit = userTimeout else { return deadline }
         return max(now, min(deadline, progressAt + limit))
     }
 }

@@ -5,15 +5,18 @@ extension Connection {
     /// Bytes per second at which segments leave; 0: not paced. Where only the configuration asks for pacing, twice the window a
     /// round trip in slow start, and 1.2 times later (Linux's tcp_pacing_ss_ratio, tcp_pacing_ca_ratio).
     @inline(__always) var paceRate: Int {
-        if congestion.pacingRate > 0 { return congestion.pacingRate }
-        guard configuration.pacing, let smoothed = roundTrip.smoothed else { return 0 }
+        let limit = configuration.maximumPacingRate
+        if congestion.pacingRate > 0 { return min(congestion.pacingRate, limit) }
+        guard configuration.pacing || limit < .max else { return 0 }
+        guard let smoothed = roundTrip.smoothed else { return limit < .max ? limit : 0 }
         let gain = congestion.window < congestion.slowStartThreshold / 2 ? 200 : 120
-        return max(1, proportion(sendWindow / 100 * gain, nanosecondsPerSecond, Int(smoothed.nanoseconds)))
+        return min(max(1, proportion(sendWindow / 100 * gain, nanosecondsPerSecond, Int(smoothed.nanoseconds))), limit)
     }
 
     /// How much leaves at once: a millisecond's worth, at least two segments.
     var paceQuantum: Int {
-        congestion.pacingRate > 0 ? congestion.quantum : max(min(paceRate / 1000, 65_536), 2 * tcb.sendMSS)
+        congestion.pacingRate > 0 && configuration.maximumPacingRate == .max
+            ? congestion.quantum : max(min(paceRate / 1000, 65_536), 2 * tcb.sendMSS)
     }
 
     /// Bytes that may leave now.

@@ -88,6 +88,7 @@ extension Connection {
             handshakeRetransmitted = true
             statistics.segmentsRetransmitted += 1
         }
+        if let option = userTimeoutOption { out.header.options.appendIfFits(option) }
         if timeoutCount == 0 { progressAt = now }
         armRetransmission(at: now)
         if state == .synReceived { noteAckSent(withData: false) }
@@ -114,7 +115,9 @@ extension Connection {
             return false
         }
         // An empty network takes a segment, whatever the pace.
-        if flight > 0, congestion.pacingRate > 0, pacedAllowance(at: now) < length {
+        if flight > 0, congestion.pacingRate > 0 || configuration.maximumPacingRate < .max,
+            pacedAllowance(at: now) < length
+        {
             waitForPace(for: length)
             return false
         }
@@ -153,7 +156,8 @@ extension Connection {
                 segmentSize: segmentSize, batchLimit: batchLimit(flight: flight, window: window),
                 pacedAllowance: isPaced ? pacedAllowance(at: now) : Int.max,
                 sendsSmallSegments: noDelay || finQueued,
-                smallSegmentOutstanding: smallSegmentEnd > tcb.send.una))
+                smallSegmentOutstanding: smallSegmentEnd > tcb.send.una,
+                isCorked: cork != nil && !finQueued && sendUrgent == nil && corkHolds(at: now)))
         switch decision {
         case .send(let count):
             // The FIN rides on the last segment if the window has a place for it.
@@ -181,6 +185,7 @@ extension Connection {
         case .hold(let reason):
             held = reason
             if reason == .congestionWindow { noteUsage(flight: flight, isLimited: true, at: now) }
+            if reason == .corked { waitForCork(at: now) }
             if reason == .pacing { waitForPace(for: min(unsent, max(paceQuantum, segmentSize))) }
             if reason == .window || reason == .sillyWindow { armPersistIfStuck(at: now) }
             return false
@@ -233,10 +238,12 @@ extension Connection {
         }
         if count > 0 { sendBuffer.addPayload(from: from, count: count, to: &out.payload) }
         out.segmentSize =
-            count > 0 && out.header.options.sackBlocks.count > 0 ? tcb.sendMSS - blocksLength(out.header) : tcb.sendMSS
+            count > 0 && (out.header.options.sackBlocks.count > 0 || out.header.options.unknown.count > 0)
+            ? tcb.sendMSS - blocksLength(out.header) : tcb.sendMSS
         let snapshot = rate.snapshot(at: now, pipe: inFlight, count: length)
         if paceRate > 0 { pacer.spend(length) }
         if let episode { episode.reduction.sent(length) }
+        noteCorkSent()
         lastSent = now
         let segmentCount = UInt64(out.segmentCount)
         statistics.segmentsSent += segmentCount
@@ -277,7 +284,8 @@ extension Connection {
 
     /// Payload bytes of a full segment that leaves now: SACK blocks take room from the data (RFC 6691).
     var dataSize: Int {
-        guard hasBlocksToSend && dataCarriesBlocks else { return tcb.sendMSS }
+        guard hasBlocksToSend else { return isUserTimeoutDue ? tcb.sendMSS - 4 : tcb.sendMSS }
+        guard dataCarriesBlocks else { return tcb.sendMSS }
         // Behind timestamps that end at no multiple of four, the option's two bytes cost nothing.
         return tcb.sendMSS - blockCount * 8 - (timestamps.isOn && configuration.optionLayout == .compact ? 0 : 4)
     }
@@ -302,7 +310,11 @@ extension Connection {
             header.options.timestamps = timestamps.option(at: now)
             timestamps.lastAckSent = tcb.receive.nxt
         }
-        if hasBlocksToSend, withBlocks { header.options.sackBlocks = takeBlocks() }
+        if hasBlocksToSend {
+            if withBlocks { header.options.sackBlocks = takeBlocks() }
+        } else if isUserTimeoutDue {
+            addUserTimeout(to: &header.options)
+        }
         if let marks {
             header.controlBits.formUnion(marks.bits(isPureAck: isPure && header.options.sackBlocks.count == 0))
         }

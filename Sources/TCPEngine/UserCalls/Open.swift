@@ -70,6 +70,7 @@ extension Connection {
             tcb.send.scale = WindowScale(clamping: shift)
             tcb.receive.scale = tcb.receive.offeredScale
         }
+        if let option = offer.userTimeout { takeUserTimeout(option) }
         congestion = CongestionControl(
             configuration.congestionControl, segmentSize: tcb.sendMSS, at: now)
     }
@@ -88,11 +89,14 @@ struct PeerOffer {
     /// TSval.
     let timestamp: UInt32?
     let selectiveAcks: Bool
+    /// RFC 5482.
+    let userTimeout: UserTimeoutOption?
 
     init(_ options: TCPOptions) {
         mss = options.maximumSegmentSize
         windowScale = options.windowScale
         timestamp = options.timestamps?.value
         selectiveAcks = options.sackPermitted
+        userTimeout = options.userTimeout
     }
 }

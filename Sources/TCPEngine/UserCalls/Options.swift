@@ -16,7 +16,10 @@ extension Connection {
     }
 
     /// The user timeout (RFC 9293 3.10.1); nil: none.
-    public func setUserTimeout(_ limit: TimeInterval?) { change { $0.userTimeout = limit } }
+    public func setUserTimeout(_ limit: TimeInterval?) {
+        change { $0.userTimeout = limit }
+        if state.isSynchronized { announceUserTimeout() }
+    }
 
     /// Switches Nagle's algorithm off or on; what it held back leaves with the next poll.
     public func setNoDelay(_ noDelay: Bool) { self.noDelay = noDelay }
@@ -29,6 +32,7 @@ extension Connection {
         if before.noDelay != after.noDelay { noDelay = after.noDelay }
         if before.keepAlive != after.keepAlive || before.keepAliveIdle != after.keepAliveIdle { armKeepAlive(at: now) }
         bufferSizesChanged(from: before, at: now)
+        if before.userTimeoutOption != after.userTimeoutOption, state.isSynchronized { announceUserTimeout() }
         announceRoom()
         considerWindowUpdate()
         if before.congestionControl != after.congestionControl, state.isSynchronized {

@@ -71,7 +71,7 @@ struct test_case {
     const char *name;
     void (*run)(void);
 };
-extern const struct test_case connecting_cases[], data_cases[], process_cases[], option_cases[];
+extern const struct test_case connecting_cases[], data_cases[], process_cases[], option_cases[], tuning_cases[];
 
 /* This program again, with a case for its child (see processes.c). */
 extern char *program;

@@ -89,12 +89,12 @@ void set_int(int fd, int level, int name, int value) { CHECK(setsockopt(fd, leve
 
 int main(int count, char **arguments)
 {
-    static const struct test_case *const groups[] = { connecting_cases, data_cases, process_cases, option_cases };
+    static const struct test_case *const groups[] = { connecting_cases, data_cases, process_cases, option_cases, tuning_cases };
     program = arguments[0];
     alarm(100);
     if (count > 2 && strcmp(arguments[1], "child") == 0) return child_case(count - 2, arguments + 2);
     if (count == 3) host = arguments[2];
-    for (size_t g = 0; g < 4; g++) {
+    for (size_t g = 0; g < sizeof groups / sizeof groups[0]; g++) {
         for (const struct test_case *c = groups[g]; c->name != NULL; c++) {
             if (count == 1) puts(c->name);
             else if (count == 3 && strcmp(c->name, arguments[1]) == 0) {
