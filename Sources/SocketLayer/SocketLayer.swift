@@ -33,6 +33,8 @@ public final class SocketLayer {
     public var stateObserver: ((Socket?, _ from: State, _ to: State) -> Void)?
     /// Hears of options that were set or asked for and are not known here.
     public var unknownOptionObserver: ((OptionName) -> Void)?
+    /// Whether bytes also wait between sockets and applications, in buffers that SO_SNDBUF and SO_RCVBUF count as well.
+    public var sharesBuffers = true
     var breakpoints = Breakpoints()
     private var isRunning = false
     /// What has been done since the beginning.
@@ -270,7 +272,8 @@ public final class SocketLayer {
         body(&socket.settings)
         if let connection = socket.connection {
             let settings = socket.settings
-            host.reconfigure(connection, at: now) { settings.apply(to: &$0) }
+            let sharesBuffers = self.sharesBuffers
+            host.reconfigure(connection, at: now) { settings.apply(to: &$0, sharesBuffers: sharesBuffers) }
         } else if let listener = socket.listener, let own = configuration(of: socket) {
             host.configure(listener, own)
         }
@@ -291,7 +294,7 @@ public final class SocketLayer {
         guard socket.noDelay || socket.hasSettings else { return nil }
         var configuration = host.configuration.connection
         if socket.noDelay { configuration.noDelay = true }
-        socket.settings.apply(to: &configuration)
+        socket.settings.apply(to: &configuration, sharesBuffers: sharesBuffers)
         return configuration
     }
 

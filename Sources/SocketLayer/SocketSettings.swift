@@ -4,7 +4,8 @@ import TCPSegments
 
 /// Options that most sockets never set. nil: the daemon's configuration decides.
 public struct SocketSettings: Sendable {
-    /// SO_SNDBUF and SO_RCVBUF in bytes, as asked for. The connection gets a half, the way to the application the other.
+    /// SO_SNDBUF and SO_RCVBUF in bytes, as asked for. The connection gets a half, the way to the application the other; or
+    /// twice of it, which is what getsockopt tells, if there is no such way (`SocketLayer.sharesBuffers`).
     public var sendBuffer, receiveBuffer: Int?
     /// SO_KEEPALIVE.
     public var keepAlive: Bool?
@@ -35,15 +36,17 @@ public struct SocketSettings: Sendable {
     public init() {}
 
     /// Changes what is set in a connection's configuration.
-    func apply(to c: inout ConnectionConfiguration) {
+    func apply(to c: inout ConnectionConfiguration, sharesBuffers: Bool) {
+        func part(_ size: Int) -> Int { max(1, sharesBuffers ? size / 2 : size * 2) }
         // Linux: a size that the user has chosen does not grow.
         if let sendBuffer {
-            c.sendBufferSize = max(1, sendBuffer / 2)
+            c.sendBufferSize = part(sendBuffer)
             c.maximumSendBuffer = 0
         }
         if let receiveBuffer {
-            c.receiveBufferSize = max(1, receiveBuffer / 2)
+            c.receiveBufferSize = part(receiveBuffer)
             c.maximumReceiveBuffer = 0
+            c.windowScaleBase = nil
         }
         if let keepAlive { c.keepAlive = keepAlive }
         if let keepAliveIdle { c.keepAliveIdle = keepAliveIdle }

@@ -68,6 +68,8 @@ public final class Connection: TurnTaking {
     @exclusivity(unchecked) var finQueued = false
     /// The user has closed the receiving direction: input is acknowledged and discarded.
     @exclusivity(unchecked) var receivingShutDown = false
+    /// The user reads no more, and has closed the sending direction as well: text in FIN-WAIT resets (`Host.refuseText`).
+    @exclusivity(unchecked) var refusesText = false
     /// No user is left (RFC 9293 3.10.4 CLOSE): nobody will read.
     @exclusivity(unchecked) var isOrphan = false
     /// A SYN or SYN-ACK is to be sent.
@@ -212,6 +214,8 @@ public final class Connection: TurnTaking {
 
     /// Unread bytes.
     public var receivedCount: Int { receiveBuffer.count }
+    /// Payload received in order since the beginning.
+    public var bytesReceived: UInt64 { statistics.bytesReceived }
     /// True if the peer's FIN has been reached and everything before it was read.
     public var isAtEndOfStream: Bool { receiveBuffer.count == 0 && hasReceivedFin }
     /// Room in the send buffer.

@@ -17,7 +17,9 @@ struct NewReno: CongestionAlgorithm {
 
     mutating func lossDetected(flight: Int, _ window: inout CongestionWindow, at now: Instant) {
         // RFC 5681 (4): half of what is outstanding, at least two segments.
-        window.threshold = max(min(flight, window.size) / 2, 2 * window.segmentSize)
+        window.threshold =
+            window.countsSegments
+            ? window.reduced(to: window.size / 2) : max(min(flight, window.size) / 2, 2 * window.segmentSize)
         window.size = window.threshold
         credit = 0
     }

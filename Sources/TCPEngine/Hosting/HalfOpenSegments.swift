@@ -24,6 +24,10 @@ extension HalfOpen {
             return .acknowledge
         }
         let fromNext = Int((irs + 1).distance(to: header.sequenceNumber))
+        if listener.configuration.answersLikeFreeBSD, bits.contains(.syn), !bits.contains(.rst), !bits.contains(.ack) {
+            // FreeBSD does not ask whether it is the same SYN.
+            return .repeatSynAck
+        }
         if bits.contains(.syn), !bits.contains(.rst), fromNext < 0 {
             // Deviation: the SYN itself again means that the SYN-ACK was lost; an ACK would not help the peer.
             return fromNext == -1 && !bits.contains(.ack) ? .repeatSynAck : .acknowledge
@@ -54,7 +58,11 @@ extension Host {
             answerStranger(header, payload: payload, tuple: halfOpen.tuple, link: link)
             return
         }
-        let isAnswered = { halfOpen.challenges.allowsAnswer(to: header, payloadCount: payload.count, at: now) }
+        let isAnswered = {
+            halfOpen.challenges.allowsAnswer(
+                to: header, payloadCount: payload.count,
+                every: halfOpen.listener.configuration.challengeInterval, at: now)
+        }
         switch halfOpen.disposition(of: header, payloadCount: payload.count, at: now) {
         case .ignore:
             break

@@ -252,6 +252,10 @@ public final class Host {
         touch(connection, at: now)
     }
 
+    /// Text that comes in FIN-WAIT-1 and FIN-WAIT-2 resets the connection: both directions are shut, and nobody will read. What is
+    /// unread stays.
+    public func refuseText(_ connection: Connection) { connection.refusesText = true }
+
     /// CLOSE (RFC 9293 3.10.4): the user goes away, the host finishes alone.
     public func close(_ connection: Connection, at now: Instant) {
         connection.close(at: now)

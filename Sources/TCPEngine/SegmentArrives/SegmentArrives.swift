@@ -91,7 +91,9 @@ extension Connection {
             return false
         case .acknowledge:
             statistics.droppedSegments += 1
-            if challenges.allowsAnswer(to: segment.header, payloadCount: segment.payload.count, at: now) {
+            if challenges.allowsAnswer(
+                to: segment.header, payloadCount: segment.payload.count, every: configuration.challengeInterval, at: now
+            ) {
                 ackPolicy.demandNow()
             }
             return false

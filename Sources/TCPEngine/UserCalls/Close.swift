@@ -39,7 +39,7 @@ extension Connection {
             // RFC 9293 3.10.4: delete the control block; a SYN that nobody has answered is not reset.
             finish(nil)
         case .synReceived, .established, .closeWait, .finWait1, .finWait2, .closing, .lastAck, .timeWait:
-            if receiveBuffer.count > 0 && !receivingShutDown {
+            if receiveBuffer.count > 0 && !receivingShutDown && configuration.resetsUnread {
                 abort(at: now)
                 return
             }
@@ -67,6 +67,7 @@ extension Connection {
     func sendReset(at now: Instant) {
         var header = blankHeader([.rst, .ack], at: tcb.send.nxt)
         header.acknowledgmentNumber = tcb.receive.nxt.wrapped(from: tcb.receive.irs)
+        if configuration.announcesExactWindow { header.window = announceWindow() }
         // RFC 7323 3.2: a reset should carry timestamps, too.
         if timestamps.isOn { header.options.timestamps = timestamps.option(at: now) }
         pendingReset = PendingReset(header)

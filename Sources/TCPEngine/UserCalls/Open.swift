@@ -69,7 +69,8 @@ extension Connection {
             tcb.receive.scale = tcb.receive.offeredScale
         }
         congestion = CongestionControl(
-            configuration.congestionControl, segmentSize: tcb.sendMSS, at: now)
+            configuration.congestionControl, segmentSize: tcb.sendMSS, countsSegments: configuration.countsSegments,
+            at: now)
     }
 
     /// A segment brought a window.
