@@ -207,11 +207,8 @@ extension SocketEnd {
     /// The type of the control message of TCP_INQ (linux/tcp.h).
     static let queueMessage: Int32 = 36
 
-    /// What TCP_INQ tells: unread bytes; at the end of the stream 1, so that the reader asks once more.
-    var queueHint: Int32 {
-        let unread = connection?.receivedCount ?? 0
-        return unread == 0 && hasPeerClosed ? 1 : Int32(clamping: unread)
-    }
+    /// What TCP_INQ tells: unread bytes, the peer's FIN included, so that the reader asks once more.
+    var queueHint: Int32 { Int32(clamping: (connection?.receivedCount ?? 0) + (hasPeerClosed ? 1 : 0)) }
 
     /// SO_ERROR, which is told once.
     func takeError() -> Int32 {

@@ -32,6 +32,8 @@ extension Personality {
         host.connection.batches = true
         host.connection.answersUnsentAcks = false
         host.connection.synRetries = 5
+        host.connection.countsSegments = true
+        host.connection.challengeInterval = .milliseconds(500)
     }
 
     private static func configureFreeBSD(_ host: inout HostConfiguration) {
@@ -42,5 +44,12 @@ extension Personality {
         host.connection.delayedAck = .milliseconds(40)
         host.connection.optionLayout = Personality.freebsd.optionLayout
         host.connection.announcesExactWindow = true
+        host.connection.challengeInterval = .zero
+        host.connection.resetsUnread = false
+        host.connection.answersLikeFreeBSD = true
+        // 30 ms and a slop of 200 ms.
+        host.connection.minimumRTO = .milliseconds(230)
+        host.connection.recovery.remove([.rack, .tailLossProbe])
+        host.connection.slowStartAfterIdle = true
     }
 }

@@ -15,7 +15,6 @@ final class SocketEnd: Descriptor, SocketOwner {
     }
 
     let socket: Socket
-    private let host: Host
     var connecting = Connecting.never
     /// shutdown(2) of each direction.
     var isReadingShut = false, isWritingShut = false
@@ -26,10 +25,11 @@ final class SocketEnd: Descriptor, SocketOwner {
     var tellsQueue = false
     /// Somebody found the send buffer full, and wants to hear of room.
     var isWaitingForRoom = false
+    private(set) var times: Chronograph
 
-    init(number: Int32, socket: Socket, host: Host) {
+    init(number: Int32, socket: Socket, at now: Instant) {
         self.socket = socket
-        self.host = host
+        times = Chronograph(at: now)
         super.init(number: number)
     }
 
@@ -49,7 +49,7 @@ final class SocketEnd: Descriptor, SocketOwner {
     var isReadingOver: Bool { isReadingShut || hasPeerClosed }
     var isWritingOver: Bool { isWritingShut || socket.hasEnded }
 
-    /// Linux: room for a third of what is queued... a third of the buffer is free.
+    /// Linux: a third of the buffer is free.
     private var isWritable: Bool {
         guard let connection, socket.wasEstablished else { return true }
         let free = connection.sendSpace
@@ -77,7 +77,9 @@ final class SocketEnd: Descriptor, SocketOwner {
         return ready
     }
 
-    func noticeRoom() {
+    /// Looks at what has become of the connection.
+    func notice(at now: Instant) {
+        if let connection { times.look(at: connection, wantsRoom: isWaitingForRoom, now: now) }
         guard isWaitingForRoom, isWritable else { return }
         isWaitingForRoom = false
         wake(Readiness.anyOutput)
