@@ -33,8 +33,8 @@ public final class SocketLayer {
     public var stateObserver: ((Socket?, _ from: State, _ to: State) -> Void)?
     /// Hears of options that were set or asked for and are not known here.
     public var unknownOptionObserver: ((OptionName) -> Void)?
-    /// Whether bytes also wait between sockets and applications, in buffers that SO_SNDBUF and SO_RCVBUF count as well.
-    public var sharesBuffers = true
+    /// Where the bytes wait that SO_SNDBUF and SO_RCVBUF count.
+    public var bufferUse = BufferUse.shared
     var breakpoints = Breakpoints()
     private var isRunning = false
     /// What has been done since the beginning.
@@ -160,6 +160,7 @@ public final class SocketLayer {
                 eventMask: eventMask(for: socket), at: now)
             connection.userData = socket
             socket.kind = .connection(connection)
+            if socket.settings.isCorked { host.setCorked(connection, true, at: now) }
             forgetHistory(socket)
             totals.connectionsOpened += 1
             if socket.monitor != nil { converse(socket, connection.tuple) }
@@ -185,6 +186,7 @@ public final class SocketLayer {
         new.wasEstablished = true
         totals.connectionsAccepted += 1
         new.inherit(from: socket)
+        if new.settings.isCorked { host.setCorked(connection, true, at: now) }
         return new
     }
 
@@ -272,8 +274,8 @@ public final class SocketLayer {
         body(&socket.settings)
         if let connection = socket.connection {
             let settings = socket.settings
-            let sharesBuffers = self.sharesBuffers
-            host.reconfigure(connection, at: now) { settings.apply(to: &$0, sharesBuffers: sharesBuffers) }
+            let use = bufferUse
+            host.reconfigure(connection, at: now) { settings.apply(to: &$0, use) }
         } else if let listener = socket.listener, let own = configuration(of: socket) {
             host.configure(listener, own)
         }
@@ -294,7 +296,7 @@ public final class SocketLayer {
         guard socket.noDelay || socket.hasSettings else { return nil }
         var configuration = host.configuration.connection
         if socket.noDelay { configuration.noDelay = true }
-        socket.settings.apply(to: &configuration, sharesBuffers: sharesBuffers)
+        socket.settings.apply(to: &configuration, bufferUse)
         return configuration
     }
 

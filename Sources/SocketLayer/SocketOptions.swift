@@ -11,7 +11,7 @@ private let recordedOptions: [OptionName: Int32] = {
         OptionName(SOL_SOCKET, SO_DEBUG): 0, OptionName(SOL_SOCKET, SO_DONTROUTE): 0,
         OptionName(SOL_SOCKET, SO_BROADCAST): 0, OptionName(SOL_SOCKET, SO_PRIORITY): 0,
         OptionName(SOL_SOCKET, SO_BUSY_POLL): 0, OptionName(SOL_SOCKET, SO_INCOMING_CPU): -1,
-        OptionName(SOL_SOCKET, SO_MAX_PACING_RATE): -1, OptionName(tcp, TCP_MAXSEG): 536, OptionName(tcp, TCP_CORK): 0,
+        OptionName(SOL_SOCKET, SO_MAX_PACING_RATE): -1, OptionName(tcp, TCP_MAXSEG): 536,
         OptionName(tcp, TCP_DEFER_ACCEPT): 0, OptionName(tcp, TCP_WINDOW_CLAMP): 0, OptionName(tcp, TCP_QUICKACK): 1,
         OptionName(tcp, TCP_FASTOPEN): 0, OptionName(tcp, TCP_FASTOPEN_CONNECT): 0, OptionName(tcp, TCP_THIN_DUPACK): 0,
         OptionName(tcp, TCP_THIN_LINEAR_TIMEOUTS): 0, OptionName(tcp, TCP_SAVE_SYN): 0, OptionName(ip, IP_TOS): 0,
@@ -94,6 +94,10 @@ extension SocketLayer {
     ) throws(SocketError) {
         switch option.name {
         case TCP_NODELAY: setNoDelay(socket, try value.int() != 0, at: now)
+        case TCP_CORK:
+            let on = try value.int() != 0
+            change(socket, at: now) { $0.isCorked = on }
+            if let connection = socket.connection { host.setCorked(connection, on, at: now) }
         case TCP_KEEPIDLE:
             let seconds = try value.int(in: 1...32_767)
             change(socket, at: now) { $0.keepAliveIdle = .seconds(Int64(seconds)) }
@@ -209,6 +213,7 @@ extension SocketLayer {
         func seconds(_ time: TimeInterval) -> [UInt8] { bytes(Int32(clamping: time.nanoseconds / 1_000_000_000)) }
         switch name {
         case TCP_NODELAY: return bytes(socket.noDelay)
+        case TCP_CORK: return bytes(settings.isCorked)
         case TCP_MAXSEG:
             return socket.connection.map { bytes(Int32(clamping: $0.info.maximumSegmentSize)) }
         case TCP_KEEPIDLE: return seconds(settings.keepAliveIdle ?? defaults.keepAliveIdle)

@@ -5,7 +5,7 @@ import TCPSegments
 /// Options that most sockets never set. nil: the daemon's configuration decides.
 public struct SocketSettings: Sendable {
     /// SO_SNDBUF and SO_RCVBUF in bytes, as asked for. The connection gets a half, the way to the application the other; or
-    /// twice of it, which is what getsockopt tells, if there is no such way (`SocketLayer.sharesBuffers`).
+    /// twice of it, which is what getsockopt tells, if there is no such way (`BufferUse`).
     public var sendBuffer, receiveBuffer: Int?
     /// SO_KEEPALIVE.
     public var keepAlive: Bool?
@@ -23,6 +23,8 @@ public struct SocketSettings: Sendable {
     public var unsentLimit: Int?
     /// TCP_CONGESTION.
     public var congestionControl: CongestionControlAlgorithm?
+    /// TCP_CORK.
+    public var isCorked = false
     /// SO_REUSEPORT.
     public var reusePort = false
     /// IPV6_V6ONLY.
@@ -36,15 +38,14 @@ public struct SocketSettings: Sendable {
     public init() {}
 
     /// Changes what is set in a connection's configuration.
-    func apply(to c: inout ConnectionConfiguration, sharesBuffers: Bool) {
-        func part(_ size: Int) -> Int { max(1, sharesBuffers ? size / 2 : size * 2) }
+    func apply(to c: inout ConnectionConfiguration, _ use: BufferUse) {
         // Linux: a size that the user has chosen does not grow.
         if let sendBuffer {
-            c.sendBufferSize = part(sendBuffer)
+            c.sendBufferSize = max(1, use.part(of: sendBuffer)) + use.headroom
             c.maximumSendBuffer = 0
         }
         if let receiveBuffer {
-            c.receiveBufferSize = part(receiveBuffer)
+            c.receiveBufferSize = max(1, use.part(of: receiveBuffer))
             c.maximumReceiveBuffer = 0
             c.windowScaleBase = nil
         }
@@ -55,7 +56,7 @@ public struct SocketSettings: Sendable {
         if let userTimeout { c.userTimeout = userTimeout == .zero ? nil : userTimeout }
         if let synRetries { c.synRetries = synRetries }
         if let congestionControl { c.congestionControl = congestionControl }
-        if let unsentLimit { c.unsentLimit = unsentLimit }
+        if let unsentLimit { c.unsentLimit = unsentLimit + use.headroom }
         if let finWait2Timeout { c.finWait2Timeout = max(.zero, finWait2Timeout) }
     }
 }
@@ -77,4 +78,17 @@ final class SharedSettings {
     var values: SocketSettings
 
     init(_ values: SocketSettings) { self.values = values }
+}
+
+/// Where the bytes wait that SO_SNDBUF and SO_RCVBUF count.
+public enum BufferUse: Sendable, Equatable {
+    /// Half in the connection, half on the way to the application.
+    case shared
+    /// All in the connection. Its owner keeps to the limits of sending itself: the connection has `sendHeadroom` more.
+    case whole(sendHeadroom: Int)
+
+    /// The connection's part, in bytes.
+    func part(of size: Int) -> Int { self == .shared ? size / 2 : size * 2 }
+
+    var headroom: Int { if case .whole(let bytes) = self { bytes } else { 0 } }
 }

@@ -11,11 +11,14 @@ extension HalfOpen {
         case returnToListen
         /// <SEQ=SEG.ACK><CTL=RST>
         case reset
+        /// The same, and the record goes.
+        case refuse
         case establish
     }
 
     /// First to fifth check of RFC 9293 3.10.7.4 for SYN-RECEIVED.
     func disposition(of header: SegmentHeader, payloadCount: Int, at now: Instant) -> Disposition {
+        if listener.configuration.answersLikeFreeBSD { return dispositionLikeFreeBSD(of: header) }
         let bits = header.controlBits
         // RFC 7323 5.3 (R1).
         if usesTimestamps, !bits.contains(.rst), let value = header.options.timestamps?.value,
@@ -24,10 +27,6 @@ extension HalfOpen {
             return .acknowledge
         }
         let fromNext = Int((irs + 1).distance(to: header.sequenceNumber))
-        if listener.configuration.answersLikeFreeBSD, bits.contains(.syn), !bits.contains(.rst), !bits.contains(.ack) {
-            // FreeBSD does not ask whether it is the same SYN.
-            return .repeatSynAck
-        }
         if bits.contains(.syn), !bits.contains(.rst), fromNext < 0 {
             // Deviation: the SYN itself again means that the SYN-ACK was lost; an ACK would not help the peer.
             return fromNext == -1 && !bits.contains(.ack) ? .repeatSynAck : .acknowledge
@@ -45,6 +44,23 @@ extension HalfOpen {
         // Fifth.
         guard bits.contains(.ack) else { return .ignore }
         return header.acknowledgmentNumber == iss + 1 ? .establish : .reset
+    }
+
+    /// What FreeBSD's SYN cache does: any SYN gets the SYN-ACK again, a SYN-ACK is refused, and a segment with ACK either fits
+    /// exactly or is reset.
+    private func dispositionLikeFreeBSD(of header: SegmentHeader) -> Disposition {
+        let bits = header.controlBits
+        let fromNext = Int((irs + 1).distance(to: header.sequenceNumber))
+        let isInWindow = fromNext >= 0 && fromNext < min(listener.configuration.receiveBufferSize, 65_535)
+        if bits.contains(.rst) { return fromNext == 0 ? .returnToListen : isInWindow ? .acknowledge : .ignore }
+        if bits.contains(.syn) { return bits.contains(.ack) ? .refuse : .repeatSynAck }
+        guard bits.contains(.ack) else { return .ignore }
+        if usesTimestamps, let value = header.options.timestamps?.value,
+            Int32(bitPattern: value &- (offer.timestamp ?? 0)) < 0
+        {
+            return .ignore
+        }
+        return header.acknowledgmentNumber == iss + 1 && isInWindow ? .establish : .reset
     }
 }
 
@@ -75,6 +91,9 @@ extension Host {
         case .returnToListen:
             remove(halfOpen)
             if header.controlBits.contains(.rst) { returnToTimeWait(halfOpen, at: now) }
+        case .refuse:
+            remove(halfOpen)
+            answerStranger(header, payload: payload, tuple: halfOpen.tuple, link: link)
         case .reset:
             answerStranger(header, payload: payload, tuple: halfOpen.tuple, link: link)
         case .establish:

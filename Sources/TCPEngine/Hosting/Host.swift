@@ -274,6 +274,12 @@ public final class Host {
         touch(connection, at: now)
     }
 
+    /// TCP_CORK; see `Connection.setCorked`.
+    public func setCorked(_ connection: Connection, _ on: Bool, at now: Instant) {
+        connection.setCorked(on)
+        touch(connection, at: now)
+    }
+
     /// Keepalive; see `Connection.setKeepAlive`.
     public func setKeepAlive(
         _ connection: Connection, _ on: Bool, idle: TimeInterval, interval: TimeInterval, probes: Int, at now: Instant

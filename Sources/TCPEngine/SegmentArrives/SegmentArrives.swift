@@ -125,7 +125,9 @@ extension Connection {
         let length = segment.length
         let acceptable: Bool
         if length == 0 {
-            acceptable = window == 0 ? fromNext == 0 : fromNext >= 0 && fromNext < window
+            // FreeBSD takes what lies at the edge.
+            let limit = configuration.answersLikeFreeBSD ? window + 1 : window
+            acceptable = window == 0 ? fromNext == 0 : fromNext >= 0 && fromNext < limit
         } else {
             // A segment that begins at RCV.NXT is looked at even if the window is closed: its ACK counts
             // (RFC 9293 3.10.7.4: "special allowance should be made to accept valid ACKs, URGs, and RSTs").

@@ -19,7 +19,14 @@ extension Connection {
     public func setUserTimeout(_ limit: TimeInterval?) { change { $0.userTimeout = limit } }
 
     /// Switches Nagle's algorithm off or on; what it held back leaves with the next poll.
-    public func setNoDelay(_ noDelay: Bool) { self.noDelay = noDelay }
+    public func setNoDelay(_ noDelay: Bool) {
+        self.noDelay = noDelay
+        if noDelay, let marks {
+            // Linux: what is corked leaves, once.
+            marks.pushesOnce = true
+            marks.moreFollows = false
+        }
+    }
 
     /// Changes what `body` changes of the configuration. A smaller buffer keeps what it holds and takes no more until it fits.
     public func reconfigure(at now: Instant, _ body: (inout ConnectionConfiguration) -> Void) {
