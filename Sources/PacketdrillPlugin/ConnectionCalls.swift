@@ -36,7 +36,7 @@ extension Plugin {
     }
 
     private func add(_ socket: Socket, isNonBlocking: Bool) -> Outcome {
-        switch descriptors.add({ SocketEnd(number: $0, socket: socket, at: now) }) {
+        switch descriptors.add({ SocketEnd(number: $0, socket: socket, flags.personality, at: now) }) {
         case .failure(let failure):
             layer.close(socket, aborting: true, at: now)
             return .failure(failure.error)

@@ -12,6 +12,9 @@ extension Personality {
         }
     }
 
+    /// What the connection's send buffer has beyond what the script is told: Linux takes a whole buffer more than fits.
+    var sendHeadroom: Int { self == .linux ? LinuxSendQueue.headroom : 0 }
+
     /// Changes this project's defaults into what the scripts of a system expect.
     func configure(_ host: inout HostConfiguration) {
         switch self {
@@ -25,7 +28,7 @@ extension Personality {
         // tcp_rmem, tcp_wmem: the scripts' own defaults.sh sets the same.
         host.connection.receiveBufferSize = 540_000
         host.connection.windowScaleBase = 15 << 20
-        host.connection.sendBufferSize = 262_144
+        host.connection.sendBufferSize = 262_144 + LinuxSendQueue.headroom
         host.connection.slowStartAfterIdle = false
         host.connection.acknowledgments = .immediate
         host.connection.optionLayout = Personality.linux.optionLayout

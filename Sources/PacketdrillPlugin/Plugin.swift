@@ -36,7 +36,7 @@ final class Plugin {
         layer = SocketLayer(host: host, maximumSockets: 4096)
         network = VirtualNetwork(flags)
         layer.links = network
-        layer.sharesBuffers = false
+        layer.bufferUse = .whole(sendHeadroom: flags.personality.sendHeadroom)
         network.layer = layer
         network.log = log
     }

@@ -44,12 +44,13 @@ enum Sysctl {
         // 3 and 4 mean tail loss probes; 1 and 2 were early retransmit, which RACK has replaced.
         case "tcp_early_retrans": set(.tailLossProbe, number >= 3)
         case "tcp_recovery": set(.rack, number & 1 != 0)
-        case "tcp_notsent_lowat": c.unsentLimit = number > 0 && number < 1 << 31 ? number : Int.max
+        case "tcp_notsent_lowat":
+            c.unsentLimit = number > 0 && number < 1 << 31 ? number + LinuxSendQueue.headroom : Int.max
         case "tcp_min_tso_segs": c.minimumSegmentsPerBatch = min(max(number, 1), 64)
         case "tcp_rmem" where numbers.count == 3:
             c.receiveBufferSize = numbers[1]
             c.windowScaleBase = numbers[2]
-        case "tcp_wmem" where numbers.count == 3: c.sendBufferSize = numbers[1]
+        case "tcp_wmem" where numbers.count == 3: c.sendBufferSize = numbers[1] + LinuxSendQueue.headroom
         default: break
         }
     }
