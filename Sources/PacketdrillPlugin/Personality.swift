@@ -27,8 +27,10 @@ extension Personality {
     private static func configureLinux(_ host: inout HostConfiguration) {
         // tcp_rmem, tcp_wmem: the scripts' own defaults.sh sets the same.
         host.connection.receiveBufferSize = 540_000
-        host.connection.windowScaleBase = 15 << 20
+        host.connection.maximumReceiveBuffer = 15 << 20
         host.connection.sendBufferSize = 262_144 + LinuxSendQueue.headroom
+        host.connection.maximumSendBuffer = 0
+        host.connection.ecn = .off
         host.connection.slowStartAfterIdle = false
         host.connection.acknowledgments = .immediate
         host.connection.optionLayout = Personality.linux.optionLayout
@@ -41,8 +43,10 @@ extension Personality {
 
     private static func configureFreeBSD(_ host: inout HostConfiguration) {
         host.connection.receiveBufferSize = 65_536
+        host.connection.maximumReceiveBuffer = 0
         host.connection.windowScaleBase = 2 << 20
         host.connection.sendBufferSize = 32_768
+        host.connection.maximumSendBuffer = 0
         host.connection.acknowledgments = .everySecondSegment
         host.connection.delayedAck = .milliseconds(40)
         host.connection.optionLayout = Personality.freebsd.optionLayout

@@ -61,8 +61,7 @@ public struct ConnectionConfiguration: Sendable {
     /// Whether TIME-WAIT and SYN-RECEIVED answer as FreeBSD's do: the one acknowledges whatever is no exact duplicate, the other
     /// repeats its SYN-ACK for any SYN.
     public var answersLikeFreeBSD = false
-    /// The size that the window scale is chosen for, if the receive buffer may grow to it (tcp_rmem's third number); nil: the
-    /// buffer's.
+    /// The size that the window scale is chosen for, whatever the receive buffer is or may grow to; nil: that decides.
     public var windowScaleBase: Int?
     /// How SYNs and SACK blocks are laid out by the links that this connection uses.
     public var optionLayout = OptionLayout.compact

@@ -85,7 +85,7 @@ public final class Connection: TurnTaking {
     /// The end of the last segment below full size (Minshall's refinement of Nagle's algorithm).
     @exclusivity(unchecked) var smallSegmentEnd = StreamOffset.zero
     /// What the user said about its writes; nil: nothing.
-    @exclusivity(unchecked) var marks: WriteMarks?
+    @exclusivity(unchecked) var writes: WriteMarks?
     /// The user found the send buffer full and wants to hear of room.
     @exclusivity(unchecked) var wantsWritable = false
     @exclusivity(unchecked) var challenges = ChallengeLimit()
@@ -230,7 +230,7 @@ public final class Connection: TurnTaking {
     /// Bytes in the send buffer that were never sent.
     public var unsentBytes: Int { max(0, sendBuffer.end - max(tcb.send.nxt, sendBuffer.start)) }
     /// How many bytes the send buffer may hold, and how many of them unsent.
-    public var sendLimits: (buffer: Int, unsent: Int) { (configuration.sendBufferSize, configuration.unsentLimit) }
+    public var sendLimits: (buffer: Int, unsent: Int) { (sendCapacity, configuration.unsentLimit) }
     /// The largest window that the peer has announced, in bytes.
     public var largestSendWindow: Int { Int(tcb.send.maximumWindow) }
     /// Payload bytes of a full segment.

@@ -85,8 +85,8 @@ struct Cubic: CongestionAlgorithm {
     }
 
     mutating func marked(flight: Int, _ window: inout CongestionWindow, at now: Instant) {
-        // RFC 8511 3.1: 0.85 for marks, which come from short queues.
-        reduce(to: 85, flight: flight, &window)
+        // RFC 8511 3.1: 0.85 for marks, which come from short queues. Linux reduces as for a loss.
+        reduce(to: window.countsSegments ? 70 : 85, flight: flight, &window)
     }
 
     private mutating func reduce(to percent: Int, flight: Int, _ window: inout CongestionWindow) {

@@ -26,7 +26,10 @@ struct NewReno: CongestionAlgorithm {
 
     mutating func marked(flight: Int, _ window: inout CongestionWindow, at now: Instant) {
         // RFC 8511 3.1: a mark comes from a short queue, so 0.8 instead of a half keeps the path in use.
-        window.threshold = max(min(flight, window.size) / 5 * 4, 2 * window.segmentSize)
+        // Linux reduces as for a loss.
+        window.threshold =
+            window.countsSegments
+            ? window.reduced(to: window.size / 2) : max(min(flight, window.size) / 5 * 4, 2 * window.segmentSize)
         window.size = window.threshold
         credit = 0
     }

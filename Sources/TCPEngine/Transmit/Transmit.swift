@@ -93,7 +93,7 @@ extension Connection {
         // A retransmission is one segment at most, so that the window is asked for each. A peer that has moved its window's
         // edge back gets what fits.
         let end =
-            marks.flatMap { $0.nextEnd(after: lost.lowerBound) }.map { min($0, lost.upperBound) } ?? lost.upperBound
+            writes.flatMap { $0.nextEnd(after: lost.lowerBound) }.map { min($0, lost.upperBound) } ?? lost.upperBound
         let length = min(end - lost.lowerBound, tcb.send.windowEdge - lost.lowerBound)
         guard length > 0 else {
             held = .window
@@ -120,7 +120,7 @@ extension Connection {
     private func probe(at now: Instant, into out: inout Transmission) -> Bool {
         guard probePending else { return false }
         probePending = false
-        if let marks { marks.moreFollows = false }
+        if let writes { writes.moreFollows = false }
         let end = finQueued ? finPosition + 1 : sendBuffer.end
         guard tcb.send.una < end else { return false }
         // A window that is merely too small for comfort is filled; a closed one is probed with one byte.

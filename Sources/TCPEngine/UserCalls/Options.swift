@@ -21,10 +21,10 @@ extension Connection {
     /// Switches Nagle's algorithm off or on; what it held back leaves with the next poll.
     public func setNoDelay(_ noDelay: Bool) {
         self.noDelay = noDelay
-        if noDelay, let marks {
+        if noDelay, let writes {
             // Linux: what is corked leaves, once.
-            marks.pushesOnce = true
-            marks.moreFollows = false
+            writes.pushesOnce = true
+            writes.moreFollows = false
         }
     }
 

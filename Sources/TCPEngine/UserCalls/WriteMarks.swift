@@ -26,42 +26,42 @@ final class WriteMarks {
 }
 
 extension Connection {
-    private var ownMarks: WriteMarks {
-        if let marks { return marks }
+    private var ownWrites: WriteMarks {
+        if let writes { return writes }
         let new = WriteMarks()
-        marks = new
+        writes = new
         return new
     }
 
     /// TCP_CORK: while it is on, segments below full size wait, for as long as a retransmission timeout at most.
     public func setCorked(_ on: Bool) {
-        guard on || marks != nil else { return }
-        ownMarks.isCorked = on
+        guard on || writes != nil else { return }
+        ownWrites.isCorked = on
     }
 
     /// The write that has just been queued ends a record, or is not the last of its message. Bytes of two records never share a
     /// segment.
     public func noteWrite(endsRecord: Bool, moreFollows: Bool) {
-        guard endsRecord || moreFollows || marks != nil else { return }
-        let marks = ownMarks
-        marks.forget(upTo: tcb.send.una)
-        marks.moreFollows = moreFollows
-        marks.pushesOnce = false
-        if endsRecord { marks.endRecord(at: sendBuffer.end) }
+        guard endsRecord || moreFollows || writes != nil else { return }
+        let writes = ownWrites
+        writes.forget(upTo: tcb.send.una)
+        writes.moreFollows = moreFollows
+        writes.pushesOnce = false
+        if endsRecord { writes.endRecord(at: sendBuffer.end) }
     }
 
     /// Where the next segment of new data has to end at the latest.
-    var sendLimit: StreamOffset { marks?.nextEnd(after: tcb.send.nxt) ?? sendBuffer.end }
+    var sendLimit: StreamOffset { writes?.nextEnd(after: tcb.send.nxt) ?? sendBuffer.end }
 
     /// A segment below full size waits although Nagle's algorithm would let it go.
     var holdsSmallSegments: Bool {
-        guard let marks else { return false }
-        return (marks.isCorked || marks.moreFollows) && !marks.pushesOnce
+        guard let writes else { return false }
+        return (writes.isCorked || writes.moreFollows) && !writes.pushesOnce
     }
 
     /// RFC 9293 3.9.1.2: PSH when the last queued byte leaves, unless the user has said that more follows; and where a record ends.
     func endsWrite(_ position: StreamOffset) -> Bool {
-        if position == sendBuffer.end { return !(marks?.moreFollows ?? false) }
-        return marks?.isEnd(position) ?? false
+        if position == sendBuffer.end { return !(writes?.moreFollows ?? false) }
+        return writes?.isEnd(position) ?? false
     }
 }
