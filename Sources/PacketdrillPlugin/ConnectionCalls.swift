@@ -36,7 +36,7 @@ extension Plugin {
     }
 
     private func add(_ socket: Socket, isNonBlocking: Bool) -> Outcome {
-        switch descriptors.add({ SocketEnd(number: $0, socket: socket, host: layer.host) }) {
+        switch descriptors.add({ SocketEnd(number: $0, socket: socket, flags.personality, at: now) }) {
         case .failure(let failure):
             layer.close(socket, aborting: true, at: now)
             return .failure(failure.error)
@@ -167,6 +167,14 @@ extension Plugin {
             }
             if how != 1 { end.isReadingShut = true }
             if how != 0 { end.isWritingShut = true }
+            if end.isReadingShut, let connection = end.connection, end.socket.wasEstablished {
+                if flags.personality == .freebsd {
+                    // FreeBSD: what is unread and what comes is gone.
+                    layer.host.shutdownReceiving(connection, at: now)
+                } else {
+                    layer.host.refuseText(connection)
+                }
+            }
             end.wake(Readiness.everything)
             return .success
         }

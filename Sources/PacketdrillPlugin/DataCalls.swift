@@ -161,11 +161,17 @@ extension Plugin {
                 guard let connection = end.connection, end.socket.wasEstablished else {
                     return isImpatient ? .failure(EAGAIN) : nil
                 }
-                switch push(connection, memory, from: sent, flags) {
+                switch push(connection, of: end, memory, from: sent) {
                 case .value(let count): sent += count
                 case .failure(let error): return sent > 0 ? .value(sent) : .failure(error)
                 }
-                if sent >= total { return .value(sent) }
+                if sent >= total {
+                    if total > 0 { end.hasEndedRecord = flags & MessageFlags.endOfRecord != 0 }
+                    connection.noteWrite(
+                        endsRecord: total > 0 && flags & MessageFlags.endOfRecord != 0,
+                        moreFollows: flags & MessageFlags.more != 0)
+                    return .value(sent)
+                }
                 end.isWaitingForRoom = true
                 guard isImpatient else { return nil }
                 return sent > 0 ? .value(sent) : .failure(EAGAIN)
@@ -185,7 +191,7 @@ extension Plugin {
     }
 
     private func push(
-        _ connection: Connection, _ memory: CallerMemory, from begin: Int, _ flags: Int32
+        _ connection: Connection, of end: SocketEnd, _ memory: CallerMemory, from begin: Int
     ) -> Outcome {
         var position = begin
         let total = memory.count
@@ -193,10 +199,19 @@ extension Plugin {
             guard let bytes = memory.run(at: position) else {
                 return position > begin ? .value(position - begin) : .failure(EFAULT)
             }
+            let room = end.queue?.room(for: connection, begins: end.hasEndedRecord && position == 0) ?? bytes.count
+            guard room > 0 else { break }
+            let piece = UnsafeRawBufferPointer(rebasing: bytes[..<min(bytes.count, room)])
             do throws(ConnectionError) {
-                let count = try layer.host.send(connection, UnsafeRawBufferPointer(bytes), at: now)
+                let count = try layer.host.send(connection, piece, at: now)
+                end.queue?.added(count)
                 position += count
-                if count < bytes.count { break }
+                if count < piece.count { break }
+                // A full buffer leaves, as far as it can.
+                if count == room, position < total {
+                    connection.noteWrite(endsRecord: false, moreFollows: true)
+                    layer.run(at: now)
+                }
             } catch { return position > begin ? .value(position - begin) : .failure(error.errno) }
         }
         return .value(position - begin)
@@ -207,11 +222,8 @@ extension SocketEnd {
     /// The type of the control message of TCP_INQ (linux/tcp.h).
     static let queueMessage: Int32 = 36
 
-    /// What TCP_INQ tells: unread bytes; at the end of the stream 1, so that the reader asks once more.
-    var queueHint: Int32 {
-        let unread = connection?.receivedCount ?? 0
-        return unread == 0 && hasPeerClosed ? 1 : Int32(clamping: unread)
-    }
+    /// What TCP_INQ tells: unread bytes, the peer's FIN included, so that the reader asks once more.
+    var queueHint: Int32 { Int32(clamping: (connection?.receivedCount ?? 0) + (hasPeerClosed ? 1 : 0)) }
 
     /// SO_ERROR, which is told once.
     func takeError() -> Int32 {

@@ -78,6 +78,7 @@ extension Plugin {
                 value = try layer.option(end.socket, OptionName(level, name))
             }
             if level == Int32(IPPROTO_TCP), name == TCP_INFO {
+                if end.connection != nil { end.times.write(to: &value, now: now) }
                 // Newer kernels know more fields than are told here: those are 0.
                 value += [UInt8](repeating: 0, count: max(0, min(capacity, 512) - value.count))
             }

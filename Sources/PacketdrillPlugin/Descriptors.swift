@@ -1,6 +1,7 @@
 // The descriptors that the script holds. Each stands beside one of the kernel's, so that numbers never collide.
 import CPacketdrill
 import Glibc
+import TCPSegments
 
 /// What a descriptor of the plugin stands for.
 class Descriptor {
@@ -54,6 +55,6 @@ final class DescriptorTable {
         _ = packetdrill_close_placeholder(descriptor.number)
     }
 
-    /// Whoever found a send buffer full may hear that it is not any more.
-    func noticeRoom() { for case let end as SocketEnd in all.values { end.noticeRoom() } }
+    /// Sockets look at what has become of their connections: whoever found a send buffer full may hear that it is not any more.
+    func notice(at now: Instant) { for case let end as SocketEnd in all.values { end.notice(at: now) } }
 }

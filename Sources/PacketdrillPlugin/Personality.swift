@@ -12,6 +12,9 @@ extension Personality {
         }
     }
 
+    /// What the connection's send buffer has beyond what the script is told: Linux takes a whole buffer more than fits.
+    var sendHeadroom: Int { self == .linux ? LinuxSendQueue.headroom : 0 }
+
     /// Changes this project's defaults into what the scripts of a system expect.
     func configure(_ host: inout HostConfiguration) {
         switch self {
@@ -24,23 +27,36 @@ extension Personality {
     private static func configureLinux(_ host: inout HostConfiguration) {
         // tcp_rmem, tcp_wmem: the scripts' own defaults.sh sets the same.
         host.connection.receiveBufferSize = 540_000
-        host.connection.windowScaleBase = 15 << 20
-        host.connection.sendBufferSize = 262_144
+        host.connection.maximumReceiveBuffer = 15 << 20
+        host.connection.sendBufferSize = 262_144 + LinuxSendQueue.headroom
+        host.connection.maximumSendBuffer = 0
+        host.connection.ecn = .off
         host.connection.slowStartAfterIdle = false
         host.connection.acknowledgments = .immediate
         host.connection.optionLayout = Personality.linux.optionLayout
         host.connection.batches = true
         host.connection.answersUnsentAcks = false
         host.connection.synRetries = 5
+        host.connection.countsSegments = true
+        host.connection.challengeInterval = .milliseconds(500)
     }
 
     private static func configureFreeBSD(_ host: inout HostConfiguration) {
         host.connection.receiveBufferSize = 65_536
+        host.connection.maximumReceiveBuffer = 0
         host.connection.windowScaleBase = 2 << 20
         host.connection.sendBufferSize = 32_768
+        host.connection.maximumSendBuffer = 0
         host.connection.acknowledgments = .everySecondSegment
         host.connection.delayedAck = .milliseconds(40)
         host.connection.optionLayout = Personality.freebsd.optionLayout
         host.connection.announcesExactWindow = true
+        host.connection.challengeInterval = .zero
+        host.connection.resetsUnread = false
+        host.connection.answersLikeFreeBSD = true
+        // 30 ms and a slop of 200 ms.
+        host.connection.minimumRTO = .milliseconds(230)
+        host.connection.recovery.remove([.rack, .tailLossProbe])
+        host.connection.slowStartAfterIdle = true
     }
 }

@@ -36,6 +36,7 @@ final class Plugin {
         layer = SocketLayer(host: host, maximumSockets: 4096)
         network = VirtualNetwork(flags)
         layer.links = network
+        layer.bufferUse = .whole(sendHeadroom: flags.personality.sendHeadroom)
         network.layer = layer
         network.log = log
     }
@@ -159,7 +160,7 @@ final class Plugin {
         var rounds = 0
         repeat {
             layer.run(at: now)
-            descriptors.noticeRoom()
+            descriptors.notice(at: now)
             rounds += 1
         } while retryBlocked() && rounds < 1000
     }

@@ -15,7 +15,6 @@ final class SocketEnd: Descriptor, SocketOwner {
     }
 
     let socket: Socket
-    private let host: Host
     var connecting = Connecting.never
     /// shutdown(2) of each direction.
     var isReadingShut = false, isWritingShut = false
@@ -26,10 +25,16 @@ final class SocketEnd: Descriptor, SocketOwner {
     var tellsQueue = false
     /// Somebody found the send buffer full, and wants to hear of room.
     var isWaitingForRoom = false
+    private(set) var times: Chronograph
+    /// What decides how much a write takes, where that is Linux's way.
+    var queue: LinuxSendQueue?
+    /// The last write ended a record (MSG_EOR).
+    var hasEndedRecord = false
 
-    init(number: Int32, socket: Socket, host: Host) {
+    init(number: Int32, socket: Socket, _ personality: Personality, at now: Instant) {
         self.socket = socket
-        self.host = host
+        queue = personality == .linux ? LinuxSendQueue() : nil
+        times = Chronograph(at: now)
         super.init(number: number)
     }
 
@@ -49,9 +54,10 @@ final class SocketEnd: Descriptor, SocketOwner {
     var isReadingOver: Bool { isReadingShut || hasPeerClosed }
     var isWritingOver: Bool { isWritingShut || socket.hasEnded }
 
-    /// Linux: room for a third of what is queued... a third of the buffer is free.
-    private var isWritable: Bool {
+    /// Linux: a third of the buffer is free.
+    private func isWritable(wake: Bool) -> Bool {
         guard let connection, socket.wasEstablished else { return true }
+        if let queue { return queue.isWritable(connection, wake: wake) }
         let free = connection.sendSpace
         return free > 0 && 2 * free >= connection.sendQueued
     }
@@ -67,7 +73,7 @@ final class SocketEnd: Descriptor, SocketOwner {
         if connection != nil, isReadingOver { ready |= Readiness.anyInput | Readiness.readHangUp }
         if isOver || socket.wasEstablished {
             if (connection?.receivedCount ?? 0) >= max(1, receiveLowWater) { ready |= Readiness.anyInput }
-            if isOver || isWritingOver || isWritable {
+            if isOver || isWritingOver || isWritable(wake: false) {
                 ready |= Readiness.anyOutput
             } else {
                 isWaitingForRoom = true
@@ -77,8 +83,10 @@ final class SocketEnd: Descriptor, SocketOwner {
         return ready
     }
 
-    func noticeRoom() {
-        guard isWaitingForRoom, isWritable else { return }
+    /// Looks at what has become of the connection.
+    func notice(at now: Instant) {
+        if let connection { times.look(at: connection, wantsRoom: isWaitingForRoom, now: now) }
+        guard isWaitingForRoom, isWritable(wake: true) else { return }
         isWaitingForRoom = false
         wake(Readiness.anyOutput)
     }

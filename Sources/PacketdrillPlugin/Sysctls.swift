@@ -44,13 +44,25 @@ enum Sysctl {
         // 3 and 4 mean tail loss probes; 1 and 2 were early retransmit, which RACK has replaced.
         case "tcp_early_retrans": set(.tailLossProbe, number >= 3)
         case "tcp_recovery": set(.rack, number & 1 != 0)
-        case "tcp_notsent_lowat": c.unsentLimit = number > 0 && number < 1 << 31 ? number : Int.max
+        case "tcp_notsent_lowat":
+            c.unsentLimit = number > 0 && number < 1 << 31 ? number + LinuxSendQueue.headroom : Int.max
+        case "tcp_ecn": c.ecn = ecn(number)
         case "tcp_min_tso_segs": c.minimumSegmentsPerBatch = min(max(number, 1), 64)
         case "tcp_rmem" where numbers.count == 3:
             c.receiveBufferSize = numbers[1]
-            c.windowScaleBase = numbers[2]
-        case "tcp_wmem" where numbers.count == 3: c.sendBufferSize = numbers[1]
+            c.maximumReceiveBuffer = numbers[2]
+        case "tcp_wmem" where numbers.count == 3: c.sendBufferSize = numbers[1] + LinuxSendQueue.headroom
         default: break
+        }
+    }
+
+    /// Both systems number the uses of ECN alike, as far as they have them.
+    private static func ecn(_ number: Int) -> ECNUse {
+        switch number {
+        case 0: return .off
+        case 1: return .classic
+        case 3: return .accurate
+        default: return .accept
         }
     }
 
@@ -70,6 +82,7 @@ enum Sysctl {
             c.windowScaling = number == 1 || number == 2
         case "sack.enable": c.selectiveAcks = number != 0
         case "delayed_ack": c.acknowledgments = number == 0 ? .immediate : .everySecondSegment
+        case "ecn.enable": c.ecn = ecn(number)
         case "delacktime": c.delayedAck = .milliseconds(Int64(min(max(number, 0), 500)))
         case "sendspace": c.sendBufferSize = number
         case "recvspace": c.receiveBufferSize = number

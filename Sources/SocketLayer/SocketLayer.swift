@@ -33,6 +33,8 @@ public final class SocketLayer {
     public var stateObserver: ((Socket?, _ from: State, _ to: State) -> Void)?
     /// Hears of options that were set or asked for and are not known here.
     public var unknownOptionObserver: ((OptionName) -> Void)?
+    /// Where the bytes wait that SO_SNDBUF and SO_RCVBUF count.
+    public var bufferUse = BufferUse.shared
     var breakpoints = Breakpoints()
     private var isRunning = false
     /// What has been done since the beginning.
@@ -162,8 +164,8 @@ public final class SocketLayer {
                 fastOpen: fastOpen == .none && socket.settings.fastOpensConnect ? .withFirstSend : fastOpen, at: now)
             connection.userData = socket
             socket.kind = .connection(connection)
+            if socket.settings.isCorked { host.setCorked(connection, true, at: now) }
             forgetHistory(socket)
-            if socket.settings.isCorked { host.setCork(connection, true, at: now) }
             totals.connectionsOpened += 1
             if socket.monitor != nil { converse(socket, connection.tuple) }
         } catch { throw .connection(error) }
@@ -193,7 +195,7 @@ public final class SocketLayer {
         }
         totals.connectionsAccepted += 1
         new.inherit(from: socket)
-        if new.settings.isCorked { host.setCork(connection, true, at: now) }
+        if new.settings.isCorked { host.setCorked(connection, true, at: now) }
         return new
     }
 
@@ -281,7 +283,8 @@ public final class SocketLayer {
         body(&socket.settings)
         if let connection = socket.connection {
             let settings = socket.settings
-            host.reconfigure(connection, at: now) { settings.apply(to: &$0) }
+            let use = bufferUse
+            host.reconfigure(connection, at: now) { settings.apply(to: &$0, use) }
         } else if let listener = socket.listener, let own = configuration(of: socket) {
             host.configure(listener, own)
         }
@@ -302,7 +305,7 @@ public final class SocketLayer {
         guard socket.noDelay || socket.hasSettings else { return nil }
         var configuration = host.configuration.connection
         if socket.noDelay { configuration.noDelay = true }
-        socket.settings.apply(to: &configuration)
+        socket.settings.apply(to: &configuration, bufferUse)
         return configuration
     }
 

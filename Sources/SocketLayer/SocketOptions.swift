@@ -99,6 +99,10 @@ extension SocketLayer {
     ) throws(SocketError) {
         switch option.name {
         case TCP_NODELAY: setNoDelay(socket, try value.int() != 0, at: now)
+        case TCP_CORK:
+            let on = try value.int() != 0
+            change(socket, at: now) { $0.isCorked = on }
+            if let connection = socket.connection { host.setCorked(connection, on, at: now) }
         case TCP_KEEPIDLE:
             let seconds = try value.int(in: 1...32_767)
             change(socket, at: now) { $0.keepAliveIdle = .seconds(Int64(seconds)) }
@@ -124,10 +128,6 @@ extension SocketLayer {
             let size = try value.int()
             guard size == 0 || (88...32_767).contains(size) else { throw .invalidArgument }
             change(socket, at: now) { $0.maximumSegmentSize = size == 0 ? nil : Int(size) }
-        case TCP_CORK:
-            let on = try value.int() != 0
-            change(socket, at: now) { $0.isCorked = on }
-            if let connection = socket.connection { host.setCork(connection, on, at: now) }
         case TCP_QUICKACK:
             let on = try value.int() != 0
             if let connection = socket.connection { host.setQuickAck(connection, on, at: now) }
@@ -239,11 +239,11 @@ extension SocketLayer {
         func seconds(_ time: TimeInterval) -> [UInt8] { bytes(Int32(clamping: time.nanoseconds / 1_000_000_000)) }
         switch name {
         case TCP_NODELAY: return bytes(socket.noDelay)
+        case TCP_CORK: return bytes(settings.isCorked)
         case TCP_MAXSEG:
             // Linux: of a connection what it uses, else what was set.
             let size = socket.connection?.info.maximumSegmentSize ?? settings.maximumSegmentSize ?? 536
             return bytes(Int32(clamping: size))
-        case TCP_CORK: return bytes(settings.isCorked)
         case TCP_QUICKACK: return bytes(socket.connection?.acknowledgesQuickly ?? true)
         case TCP_DEFER_ACCEPT:
             return seconds(ConnectionConfiguration.time(ofSynAckRetransmissions: settings.deferredAccepts ?? 0))

@@ -4,7 +4,8 @@ import TCPSegments
 
 /// Options that most sockets never set. nil: the daemon's configuration decides.
 public struct SocketSettings: Sendable {
-    /// SO_SNDBUF and SO_RCVBUF in bytes, as asked for. The connection gets a half, the way to the application the other.
+    /// SO_SNDBUF and SO_RCVBUF in bytes, as asked for. The connection gets a half, the way to the application the other; or
+    /// twice of it, which is what getsockopt tells, if there is no such way (`BufferUse`).
     public var sendBuffer, receiveBuffer: Int?
     /// SO_KEEPALIVE.
     public var keepAlive: Bool?
@@ -51,15 +52,16 @@ public struct SocketSettings: Sendable {
     public init() {}
 
     /// Changes what is set in a connection's configuration.
-    func apply(to c: inout ConnectionConfiguration) {
+    func apply(to c: inout ConnectionConfiguration, _ use: BufferUse) {
         // Linux: a size that the user has chosen does not grow.
         if let sendBuffer {
-            c.sendBufferSize = max(1, sendBuffer / 2)
+            c.sendBufferSize = max(1, use.part(of: sendBuffer)) + use.headroom
             c.maximumSendBuffer = 0
         }
         if let receiveBuffer {
-            c.receiveBufferSize = max(1, receiveBuffer / 2)
+            c.receiveBufferSize = max(1, use.part(of: receiveBuffer))
             c.maximumReceiveBuffer = 0
+            c.windowScaleBase = nil
         }
         if let keepAlive { c.keepAlive = keepAlive }
         if let keepAliveIdle { c.keepAliveIdle = keepAliveIdle }
@@ -68,7 +70,7 @@ public struct SocketSettings: Sendable {
         if let userTimeout { c.userTimeout = userTimeout == .zero ? nil : userTimeout }
         if let synRetries { c.synRetries = synRetries }
         if let congestionControl { c.congestionControl = congestionControl }
-        if let unsentLimit { c.unsentLimit = unsentLimit }
+        if let unsentLimit { c.unsentLimit = unsentLimit + use.headroom }
         if let maximumSegmentSize { c.maximumSegmentSize = min(c.maximumSegmentSize, maximumSegmentSize) }
         if let deferredAccepts { c.deferredAccepts = deferredAccepts }
         if let maximumPacingRate { c.maximumPacingRate = maximumPacingRate }
@@ -94,4 +96,17 @@ final class SharedSettings {
     var values: SocketSettings
 
     init(_ values: SocketSettings) { self.values = values }
+}
+
+/// Where the bytes wait that SO_SNDBUF and SO_RCVBUF count.
+public enum BufferUse: Sendable, Equatable {
+    /// Half in the connection, half on the way to the application.
+    case shared
+    /// All in the connection. Its owner keeps to the limits of sending itself: the connection has `sendHeadroom` more.
+    case whole(sendHeadroom: Int)
+
+    /// The connection's part, in bytes.
+    func part(of size: Int) -> Int { self == .shared ? size / 2 : size * 2 }
+
+    var headroom: Int { if case .whole(let bytes) = self { bytes } else { 0 } }
 }

@@ -195,13 +195,13 @@ final class DrillHost {
             return 0
         case .send(let count, let urgent):
             let queued = try send(count, urgent: urgent)
-            try host.noteMoreFollows(required(), false, at: now)
+            try required().noteWrite(endsRecord: false, moreFollows: false)
             return queued
         case .sendMore(let count):
             let queued = try send(count, urgent: false)
-            try host.noteMoreFollows(required(), true, at: now)
+            try required().noteWrite(endsRecord: false, moreFollows: true)
             return queued
-        case .cork(let on): try host.setCork(required(), on, at: now)
+        case .cork(let on): try host.setCorked(required(), on, at: now)
         case .quickAck(let on): try host.setQuickAck(required(), on, at: now)
         case .receive(let limit): return receive(limit)
         case .shutdownSending: try host.shutdownSending(required(), at: now)

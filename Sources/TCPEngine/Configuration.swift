@@ -49,8 +49,19 @@ public struct ConnectionConfiguration: Sendable {
     /// Whether every segment announces all of the window there is, as FreeBSD does; else the window's edge moves in steps worth a
     /// segment (RFC 9293 3.8.6.2.2).
     public var announcesExactWindow = false
-    /// The size that the window scale is chosen for, if the receive buffer may grow to it (tcp_rmem's third number); nil: the
-    /// buffer's.
+    /// Whether congestion control counts in whole segments as Linux does: a reduction begins at the window, however much of it is
+    /// in use, and rounds down; recovery lets whole segments go; slow start takes ACKs of any size at their full worth, and ends
+    /// by HyStart as Linux has it. Else RFC 9438, RFC 6937bis and RFC 9406 to the letter.
+    public var countsSegments = false
+    /// How often segments that are not acceptable are answered if they carry nothing (RFC 5961 7); zero: each time.
+    public var challengeInterval = TimeInterval.milliseconds(200)
+    /// Whether a close with unread bytes resets the connection (RFC 2525 2.17; Linux); else they are discarded, and a FIN is sent
+    /// (FreeBSD).
+    public var resetsUnread = true
+    /// Whether TIME-WAIT and SYN-RECEIVED answer as FreeBSD's do: the one acknowledges whatever is no exact duplicate, the other
+    /// repeats its SYN-ACK for any SYN.
+    public var answersLikeFreeBSD = false
+    /// The size that the window scale is chosen for, whatever the receive buffer is or may grow to; nil: that decides.
     public var windowScaleBase: Int?
     /// How SYNs and SACK blocks are laid out by the links that this connection uses.
     public var optionLayout = OptionLayout.compact
@@ -125,6 +136,7 @@ public struct ConnectionConfiguration: Sendable {
         c.maximumPacingRate = max(c.maximumPacingRate, 1)
         c.maximumSegmentSize = min(max(c.maximumSegmentSize, 1), 65_535)
         c.unsentLimit = max(c.unsentLimit, 1)
+        c.challengeInterval = min(max(c.challengeInterval, .zero), .seconds(60))
         c.windowScaleBase = c.windowScaleBase.map { min(max($0, 0), 1 << 30) }
         c.minimumSegmentsPerBatch = min(max(c.minimumSegmentsPerBatch, 1), 64)
         c.maximumAckDelay = min(max(c.maximumAckDelay, .zero), .milliseconds(500))

@@ -68,6 +68,8 @@ public final class Connection: TurnTaking {
     @exclusivity(unchecked) var finQueued = false
     /// The user has closed the receiving direction: input is acknowledged and discarded.
     @exclusivity(unchecked) var receivingShutDown = false
+    /// The user reads no more, and has closed the sending direction as well: text in FIN-WAIT resets (`Host.refuseText`).
+    @exclusivity(unchecked) var refusesText = false
     /// No user is left (RFC 9293 3.10.4 CLOSE): nobody will read.
     @exclusivity(unchecked) var isOrphan = false
     /// A SYN or SYN-ACK is to be sent.
@@ -82,6 +84,8 @@ public final class Connection: TurnTaking {
     @exclusivity(unchecked) var probePending = false
     /// The end of the last segment below full size (Minshall's refinement of Nagle's algorithm).
     @exclusivity(unchecked) var smallSegmentEnd = StreamOffset.zero
+    /// What the user said about its writes; nil: nothing.
+    @exclusivity(unchecked) var writes: WriteMarks?
     /// The user found the send buffer full and wants to hear of room.
     @exclusivity(unchecked) var wantsWritable = false
     @exclusivity(unchecked) var challenges = ChallengeLimit()
@@ -109,8 +113,6 @@ public final class Connection: TurnTaking {
     @exclusivity(unchecked) var progressAt = Instant.origin
     /// What the ends have told each other of their user timeouts (RFC 5482); nil: nothing.
     @exclusivity(unchecked) var userTimeoutExchange: UserTimeoutExchange?
-    /// Segments below full size wait for more; nil: they do not.
-    @exclusivity(unchecked) var cork: Cork?
     /// Which end of a fast-opened connection this is (RFC 7413); nil: of none.
     @exclusivity(unchecked) var fastOpen: FastOpenRole?
     @exclusivity(unchecked) var unansweredKeepAlives = 0
@@ -222,6 +224,8 @@ public final class Connection: TurnTaking {
 
     /// Unread bytes.
     public var receivedCount: Int { receiveBuffer.count }
+    /// Payload received in order since the beginning.
+    public var bytesReceived: UInt64 { statistics.bytesReceived }
     /// True if the peer's FIN has been reached and everything before it was read.
     public var isAtEndOfStream: Bool { receiveBuffer.count == 0 && hasReceivedFin }
     /// Room in the send buffer.
@@ -235,6 +239,14 @@ public final class Connection: TurnTaking {
     public var unsentBytes: Int { max(0, sendBuffer.end - max(tcb.send.nxt, sendBuffer.start)) }
     /// True if ACKs do not wait for company now (TCP_QUICKACK).
     public var acknowledgesQuickly: Bool { ackPolicy.isQuick }
+    /// How many bytes the send buffer may hold, and how many of them unsent.
+    public var sendLimits: (buffer: Int, unsent: Int) { (sendCapacity, configuration.unsentLimit) }
+    /// The largest window that the peer has announced, in bytes.
+    public var largestSendWindow: Int { Int(tcb.send.maximumWindow) }
+    /// Payload bytes of a full segment.
+    public var sendSegmentSize: Int { tcb.sendMSS }
+    /// Pieces that left at one time and are unacknowledged.
+    public var sentPieces: Int { retransmissionQueue.ranges.count }
     /// Bytes in the send buffer, unacknowledged or unsent.
     public var sendQueued: Int { sendBuffer.count }
 

@@ -289,7 +289,7 @@ enum Oracle {
             let end = min(g.textEnd, edge)
             if s.isOrphan, end > start {
                 return Verdict(
-                    state: nil, reply: .abort(seq: s.sndNxt, ack: next), ending: .failed(.reset),
+                    state: nil, reply: .reset(seq: g.ack), ending: .failed(.reset),
                     clause: "3.6.1 SHLD-3: data after CLOSE")
             }
             if start == next, end > start {

@@ -42,6 +42,8 @@ struct CongestionWindow {
     var pacingRate = 0
     /// How much may leave at once when paced.
     var quantum = 0
+    /// Whole segments count (`ConnectionConfiguration.countsSegments`).
+    var countsSegments = false
 
     /// No window is larger.
     static let limit = 1 << 30
@@ -53,6 +55,16 @@ struct CongestionWindow {
 
     /// RFC 6928 2: min(10 MSS, max(2 MSS, 14600)).
     static func initial(segmentSize: Int) -> Int { min(10 * segmentSize, max(2 * segmentSize, 14_600)) }
+
+    /// What a reduction begins with: the window, or what was in use of it, and in segments if those count.
+    func beforeReduction(flight: Int) -> Int {
+        countsSegments ? size / segmentSize * segmentSize : min(size, max(flight, segmentSize))
+    }
+
+    /// A part of the window: at least two segments, and whole ones if those count.
+    func reduced(to bytes: Int) -> Int {
+        max(countsSegments ? bytes / segmentSize * segmentSize : bytes, 2 * segmentSize)
+    }
 
     /// RFC 5681 3.1: the window grows by what was acknowledged until it reaches the threshold. Returns what is left over.
     mutating func slowStart(_ bytes: Int) -> Int {
@@ -87,8 +99,11 @@ struct CongestionControl {
     private(set) var state: CongestionWindow
     private var algorithm: Algorithm
 
-    init(_ algorithm: CongestionControlAlgorithm, segmentSize: Int, at now: Instant) {
+    init(
+        _ algorithm: CongestionControlAlgorithm, segmentSize: Int, countsSegments: Bool = false, at now: Instant
+    ) {
         state = CongestionWindow(segmentSize: segmentSize)
+        state.countsSegments = countsSegments
         self.algorithm = .reno(NewReno())
         choose(algorithm, smoothed: nil, at: now)
     }

@@ -17,14 +17,19 @@ struct NewReno: CongestionAlgorithm {
 
     mutating func lossDetected(flight: Int, _ window: inout CongestionWindow, at now: Instant) {
         // RFC 5681 (4): half of what is outstanding, at least two segments.
-        window.threshold = max(min(flight, window.size) / 2, 2 * window.segmentSize)
+        window.threshold =
+            window.countsSegments
+            ? window.reduced(to: window.size / 2) : max(min(flight, window.size) / 2, 2 * window.segmentSize)
         window.size = window.threshold
         credit = 0
     }
 
     mutating func marked(flight: Int, _ window: inout CongestionWindow, at now: Instant) {
         // RFC 8511 3.1: a mark comes from a short queue, so 0.8 instead of a half keeps the path in use.
-        window.threshold = max(min(flight, window.size) / 5 * 4, 2 * window.segmentSize)
+        // Linux reduces as for a loss.
+        window.threshold =
+            window.countsSegments
+            ? window.reduced(to: window.size / 2) : max(min(flight, window.size) / 5 * 4, 2 * window.segmentSize)
         window.size = window.threshold
         credit = 0
     }

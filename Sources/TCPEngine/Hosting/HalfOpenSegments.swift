@@ -11,11 +11,14 @@ extension HalfOpen {
         case returnToListen
         /// <SEQ=SEG.ACK><CTL=RST>
         case reset
+        /// The same, and the record goes.
+        case refuse
         case establish
     }
 
     /// First to fifth check of RFC 9293 3.10.7.4 for SYN-RECEIVED.
     func disposition(of header: SegmentHeader, payloadCount: Int, at now: Instant) -> Disposition {
+        if listener.configuration.answersLikeFreeBSD { return dispositionLikeFreeBSD(of: header) }
         let bits = header.controlBits
         // RFC 7323 5.3 (R1).
         if usesTimestamps, !bits.contains(.rst), let value = header.options.timestamps?.value,
@@ -42,6 +45,23 @@ extension HalfOpen {
         guard bits.contains(.ack) else { return .ignore }
         return header.acknowledgmentNumber == iss + 1 ? .establish : .reset
     }
+
+    /// What FreeBSD's SYN cache does: any SYN gets the SYN-ACK again, a SYN-ACK is refused, and a segment with ACK either fits
+    /// exactly or is reset.
+    private func dispositionLikeFreeBSD(of header: SegmentHeader) -> Disposition {
+        let bits = header.controlBits
+        let fromNext = Int((irs + 1).distance(to: header.sequenceNumber))
+        let isInWindow = fromNext >= 0 && fromNext < min(listener.configuration.receiveBufferSize, 65_535)
+        if bits.contains(.rst) { return fromNext == 0 ? .returnToListen : isInWindow ? .acknowledge : .ignore }
+        if bits.contains(.syn) { return bits.contains(.ack) ? .refuse : .repeatSynAck }
+        guard bits.contains(.ack) else { return .ignore }
+        if usesTimestamps, let value = header.options.timestamps?.value,
+            Int32(bitPattern: value &- (offer.timestamp ?? 0)) < 0
+        {
+            return .ignore
+        }
+        return header.acknowledgmentNumber == iss + 1 && isInWindow ? .establish : .reset
+    }
 }
 
 extension Host {
@@ -54,7 +74,11 @@ extension Host {
             answerStranger(header, payload: payload, tuple: halfOpen.tuple, link: link)
             return
         }
-        let isAnswered = { halfOpen.challenges.allowsAnswer(to: header, payloadCount: payload.count, at: now) }
+        let isAnswered = {
+            halfOpen.challenges.allowsAnswer(
+                to: header, payloadCount: payload.count,
+                every: halfOpen.listener.configuration.challengeInterval, at: now)
+        }
         switch halfOpen.disposition(of: header, payloadCount: payload.count, at: now) {
         case .ignore:
             break
@@ -67,6 +91,9 @@ extension Host {
         case .returnToListen:
             remove(halfOpen)
             if header.controlBits.contains(.rst) { returnToTimeWait(halfOpen, at: now) }
+        case .refuse:
+            remove(halfOpen)
+            answerStranger(header, payload: payload, tuple: halfOpen.tuple, link: link)
         case .reset:
             answerStranger(header, payload: payload, tuple: halfOpen.tuple, link: link)
         case .establish where halfOpen.defers(header, payloadCount: payload.count):

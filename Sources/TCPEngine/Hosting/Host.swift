@@ -262,6 +262,10 @@ public final class Host {
         touch(connection, at: now)
     }
 
+    /// Text that comes in FIN-WAIT-1 and FIN-WAIT-2 resets the connection: both directions are shut, and nobody will read. What is
+    /// unread stays.
+    public func refuseText(_ connection: Connection) { connection.refusesText = true }
+
     /// CLOSE (RFC 9293 3.10.4): the user goes away, the host finishes alone.
     public func close(_ connection: Connection, at now: Instant) {
         connection.close(at: now)
@@ -280,6 +284,12 @@ public final class Host {
         touch(connection, at: now)
     }
 
+    /// TCP_CORK; see `Connection.setCorked`.
+    public func setCorked(_ connection: Connection, _ on: Bool, at now: Instant) {
+        connection.setCorked(on)
+        touch(connection, at: now)
+    }
+
     /// Keepalive; see `Connection.setKeepAlive`.
     public func setKeepAlive(
         _ connection: Connection, _ on: Bool, idle: TimeInterval, interval: TimeInterval, probes: Int, at now: Instant
@@ -293,18 +303,6 @@ public final class Host {
         _ connection: Connection, at now: Instant, _ body: (inout ConnectionConfiguration) -> Void
     ) {
         connection.reconfigure(at: now, body)
-        touch(connection, at: now)
-    }
-
-    /// TCP_CORK; see `Connection.setCork`.
-    public func setCork(_ connection: Connection, _ on: Bool, at now: Instant) {
-        connection.setCork(on)
-        touch(connection, at: now)
-    }
-
-    /// Whether the last SEND is to wait for more (MSG_MORE), 200 ms at most: said after each SEND by those who use it.
-    public func noteMoreFollows(_ connection: Connection, _ more: Bool, at now: Instant) {
-        connection.noteMoreFollows(more)
         touch(connection, at: now)
     }
 

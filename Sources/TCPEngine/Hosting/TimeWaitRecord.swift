@@ -18,6 +18,8 @@ final class TimeWaitRecord {
     let lifetime: TimeInterval
     var deadline: Instant
     var challenges = ChallengeLimit()
+    private let shared: SharedConfiguration
+    var configuration: ConnectionConfiguration { shared.values }
 
     init(_ connection: Connection, link: LinkID, at now: Instant) {
         tuple = connection.tuple
@@ -28,6 +30,7 @@ final class TimeWaitRecord {
         maximumWindow = connection.tcb.send.maximumWindow
         self.link = link
         timestamps = connection.timestamps
+        shared = connection.shared
         enteredAt = now
         lifetime = connection.maximumSegmentLifetime * 2
         deadline = now + lifetime

@@ -38,7 +38,9 @@ extension TimeWaitRecord {
         let fromSent = sndNxt.distance(to: header.acknowledgmentNumber)
         guard fromSent <= 0, -Int64(fromSent) <= Int64(maximumWindow) else { return .acknowledge }
         // Seventh and eighth: text is ignored, a FIN acknowledged.
-        return bits.contains(.fin) ? .restart : .ignore
+        if bits.contains(.fin) { return .restart }
+        let isDuplicate = bits == .ack && length == 0 && fromNext == 0 && fromSent == 0
+        return configuration.answersLikeFreeBSD && !isDuplicate ? .acknowledge : .ignore
     }
 }
 
@@ -62,7 +64,10 @@ extension Host {
                 return
             }
         }
-        guard record.challenges.allowsAnswer(to: header, payloadCount: payload.count, at: now) else { return }
+        guard
+            record.challenges.allowsAnswer(
+                to: header, payloadCount: payload.count, every: record.configuration.challengeInterval, at: now)
+        else { return }
         reply(record.acknowledgment(at: now), tuple: record.tuple, link: link)
     }
 
@@ -104,6 +109,10 @@ extension Connection {
         case .acknowledge, .reopen:
             statistics.droppedSegments += 1
         }
-        if challenges.allowsAnswer(to: header, payloadCount: payloadCount, at: now) { ackPolicy.demandNow() }
+        if challenges.allowsAnswer(
+            to: header, payloadCount: payloadCount, every: configuration.challengeInterval, at: now)
+        {
+            ackPolicy.demandNow()
+        }
     }
 }

@@ -53,6 +53,14 @@ public struct ConnectionInfo: Sendable {
     public let isDeliveryRateLimitedByUser: Bool
     /// Bytes per second at which segments leave; 0: not paced.
     public let pacingRate: Int
+    /// What is outstanding, in segments.
+    public let segments: SegmentCounts
+    /// Where loss recovery stands.
+    public let recoveryState: RecoveryState
+    /// Bytes that the peer is known to have.
+    public let bytesDelivered: Int
+    /// Zero-window and keepalive probes that nobody has answered.
+    public let unansweredProbes: Int
     /// Bytes outstanding that the peer has selectively acknowledged, and that count as lost.
     public let selectivelyAcknowledged, lost: Int
     /// The path has delivered segments out of order.
@@ -109,7 +117,9 @@ extension Connection {
             rttVariation: roundTrip.variation, retransmissionTimeout: roundTrip.timeout,
             minimumRTT: minimumRoundTrip.value, deliveryRate: rate.estimate?.bytesPerSecond ?? 0,
             isDeliveryRateLimitedByUser: rate.estimate?.isApplicationLimited ?? true,
-            pacingRate: paceRate, selectivelyAcknowledged: retransmissionQueue.selected,
+            pacingRate: paceRate, segments: segmentCounts, recoveryState: recoveryState,
+            bytesDelivered: rate.delivered, unansweredProbes: self.unansweredProbes,
+            selectivelyAcknowledged: retransmissionQueue.selected,
             lost: retransmissionQueue.lost, reorderingSeen: rack.reorderingSeen, reorderingWindow: reorderingWindow,
             recoveries: statistics.recoveries, timeouts: statistics.timeouts,
             tailLossProbes: statistics.tailLossProbes, needlessRetransmissions: statistics.needlessRetransmissions,

@@ -245,6 +245,8 @@ extension Connection {
     /// RFC 6675 5 (4), RFC 6582 3.2 (2): losses were found, and no recovery is under way.
     private func beginFastRecovery(outstanding: Int, unselected: Int, at now: Instant) {
         beginReduction()
+        let countsSegments = configuration.countsSegments
+        let flight = countsSegments ? congestion.window : unselected
         // RFC 3168 6.1.2: a loss in a window of data that reduced the window for a mark does not reduce it again.
         if !(marks?.hasJustReacted(una: tcb.send.una) ?? false) {
             congestion.lossDetected(flight: outstanding, at: now)
@@ -252,7 +254,9 @@ extension Connection {
         }
         recoveryPoint = tcb.send.nxt
         episode = RecoveryEpisode(
-            .fast, reduction: ProportionalRateReduction(flightAtEntry: unselected, window: congestion.window))
+            .fast,
+            reduction: ProportionalRateReduction(
+                flightAtEntry: flight, window: congestion.window, countsSegments: countsSegments))
         statistics.recoveries += 1
     }
 

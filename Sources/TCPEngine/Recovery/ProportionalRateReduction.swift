@@ -11,9 +11,13 @@ struct ProportionalRateReduction {
     /// cwnd.
     private(set) var window: Int
 
-    init(flightAtEntry: Int, window: Int) {
+    /// What is let go are whole segments (`ConnectionConfiguration.countsSegments`).
+    private let countsSegments: Bool
+
+    init(flightAtEntry: Int, window: Int, countsSegments: Bool = false) {
         self.flightAtEntry = max(flightAtEntry, 1)
         self.window = window
+        self.countsSegments = countsSegments
     }
 
     /// RFC 6937bis, on every ACK. `isSafe`: SND.UNA advanced and no further loss was found.
@@ -22,7 +26,8 @@ struct ProportionalRateReduction {
         var budget: Int
         if inFlight > threshold {
             // Proportional: ceil(prr_delivered * ssthresh / RecoverFS) - prr_out. The sizes are below 2^31.
-            budget = (min(delivered, 1 << 31) * threshold + flightAtEntry - 1) / flightAtEntry - sent
+            let unit = countsSegments ? flightAtEntry * segmentSize : flightAtEntry
+            budget = (min(delivered, 1 << 31) * threshold + unit - 1) / unit * (countsSegments ? segmentSize : 1) - sent
         } else {
             // Conservative reduction bound; with safe ACKs the slow-start reduction bound.
             budget = max(delivered - sent, bytes)

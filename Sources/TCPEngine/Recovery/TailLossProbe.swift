@@ -32,7 +32,7 @@ extension Connection {
     var probeTimeout: TimeInterval {
         guard let smoothed = roundTrip.smoothed else { return .seconds(1) }
         // One segment alone may wait for the peer's delayed ACK.
-        let isAlone = tcb.send.nxt - tcb.send.una <= tcb.sendMSS
+        let isAlone = retransmissionQueue.ranges.count == 1 && tcb.send.nxt - tcb.send.una <= tcb.sendMSS
         return smoothed * 2 + (isAlone ? configuration.maximumAckDelay : .milliseconds(2))
     }
 

@@ -65,6 +65,7 @@ extension Connection {
         softError = nil
         takeAcknowledgment(upTo: ack, header, isDuplicate: false, at: now)
         sendBuffer.acknowledge(upTo: min(ack, sendBuffer.end))
+        if let writes { writes.moreFollows = false }
         timeoutCount = 0
         // RFC 6298 (5.2), (5.3): all acknowledged stops the timer, anything new restarts it.
         if ack == tcb.send.nxt {

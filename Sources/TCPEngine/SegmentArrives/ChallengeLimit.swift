@@ -8,17 +8,17 @@ import TCPSegments
 struct ChallengeLimit {
     private var nextAllowed = Instant.origin
 
-    private static var interval: TimeInterval { .milliseconds(200) }
-
-    /// True if this segment may be answered now; the answer counts.
+    /// True if this segment may be answered now; the answer counts, and the next one comes no earlier than `interval` later.
     /// Deviation: segments with data or FIN are always answered, or a lost window update would stall the peer.
-    mutating func allowsAnswer(to header: SegmentHeader, payloadCount: Int, at now: Instant) -> Bool {
+    mutating func allowsAnswer(
+        to header: SegmentHeader, payloadCount: Int, every interval: TimeInterval, at now: Instant
+    ) -> Bool {
         let bits = header.controlBits
         guard bits.contains(.syn) || bits.contains(.rst) || (payloadCount == 0 && !bits.contains(.fin)) else {
             return true
         }
         guard now >= nextAllowed else { return false }
-        nextAllowed = now + Self.interval
+        nextAllowed = now + interval
         return true
     }
 }

@@ -94,7 +94,9 @@ extension Connection {
             return false
         case .acknowledge:
             statistics.droppedSegments += 1
-            if challenges.allowsAnswer(to: segment.header, payloadCount: segment.payload.count, at: now) {
+            if challenges.allowsAnswer(
+                to: segment.header, payloadCount: segment.payload.count, every: configuration.challengeInterval, at: now
+            ) {
                 ackPolicy.demandNow()
             }
             return false
@@ -126,7 +128,9 @@ extension Connection {
         let length = segment.length
         let acceptable: Bool
         if length == 0 {
-            acceptable = window == 0 ? fromNext == 0 : fromNext >= 0 && fromNext < window
+            // FreeBSD takes what lies at the edge.
+            let limit = configuration.answersLikeFreeBSD ? window + 1 : window
+            acceptable = window == 0 ? fromNext == 0 : fromNext >= 0 && fromNext < limit
         } else {
             // A segment that begins at RCV.NXT is looked at even if the window is closed: its ACK counts
             // (RFC 9293 3.10.7.4: "special allowance should be made to accept valid ACKs, URGs, and RSTs").

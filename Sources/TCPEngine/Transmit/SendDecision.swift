@@ -11,7 +11,7 @@ public enum HoldReason: Sendable, Equatable {
     case pacing
     /// Nagle's algorithm waits for an ACK or for more data (RFC 9293 3.7.4).
     case nagle
-    /// A segment below full size waits for more (TCP_CORK, MSG_MORE).
+    /// The user has said that more follows (TCP_CORK, MSG_MORE).
     case corked
     /// What the window allows would be a silly little segment (RFC 9293 3.8.6.2.1).
     case sillyWindow
@@ -44,8 +44,8 @@ enum SendDecision: Equatable {
         var sendsSmallSegments: Bool
         /// A segment below full size is unacknowledged (Minshall).
         var smallSegmentOutstanding: Bool
-        /// A segment below full size has to wait for more.
-        var isCorked = false
+        /// The user has said that more follows.
+        var moreFollows = false
     }
 
     static func decide(_ s: Situation) -> SendDecision {
@@ -64,7 +64,7 @@ enum SendDecision: Equatable {
         }
         guard s.congestionRoom > 0 || s.inFlight == 0 else { return .hold(.congestionWindow) }
         if allowed == s.unsent {
-            if s.isCorked { return .hold(.corked) }
+            if s.moreFollows { return .hold(.corked) }
             // RFC 9293 3.7.4 with Minshall's refinement: only a small segment in flight holds back another one.
             if s.sendsSmallSegments || !s.smallSegmentOutstanding { return .send(allowed) }
             return .hold(.nagle)

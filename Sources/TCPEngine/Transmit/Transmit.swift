@@ -103,7 +103,9 @@ extension Connection {
         else { return false }
         // A retransmission is one segment at most, so that the window is asked for each. A peer that has moved its window's
         // edge back gets what fits.
-        let length = min(lost.upperBound - lost.lowerBound, tcb.send.windowEdge - lost.lowerBound)
+        let end =
+            writes.flatMap { $0.nextEnd(after: lost.lowerBound) }.map { min($0, lost.upperBound) } ?? lost.upperBound
+        let length = min(end - lost.lowerBound, tcb.send.windowEdge - lost.lowerBound)
         guard length > 0 else {
             held = .window
             return false
@@ -131,6 +133,7 @@ extension Connection {
     private func probe(at now: Instant, into out: inout Transmission) -> Bool {
         guard probePending else { return false }
         probePending = false
+        if let writes { writes.moreFollows = false }
         let end = finQueued ? finPosition + 1 : sendBuffer.end
         guard tcb.send.una < end else { return false }
         // A window that is merely too small for comfort is filled; a closed one is probed with one byte.
@@ -143,7 +146,8 @@ extension Connection {
     private func newData(at now: Instant, into out: inout Transmission) -> Bool {
         // RFC 6675 4, NextSeg: what is lost goes first.
         guard retransmissionQueue.awaiting == 0 || episode?.forward == .sendingNewData else { return false }
-        let unsent = max(0, sendBuffer.end - tcb.send.nxt)
+        let limit = sendLimit
+        let unsent = max(0, limit - tcb.send.nxt)
         let flight = inFlight
         let segmentSize = dataSize
         if flight == 0, unsent > 0, tcb.send.nxt > StreamOffset(1) { resumeAfterIdle(at: now) }
@@ -155,13 +159,17 @@ extension Connection {
                 maximumWindow: Int(tcb.send.maximumWindow), congestionRoom: window - flight, inFlight: flight,
                 segmentSize: segmentSize, batchLimit: batchLimit(flight: flight, window: window),
                 pacedAllowance: isPaced ? pacedAllowance(at: now) : Int.max,
-                sendsSmallSegments: noDelay || finQueued,
+                // What ends a record in front of more gets no company.
+                sendsSmallSegments: noDelay || finQueued || limit < sendBuffer.end,
                 smallSegmentOutstanding: smallSegmentEnd > tcb.send.una,
-                isCorked: cork != nil && !finQueued && sendUrgent == nil && corkHolds(at: now)))
+                moreFollows: writes != nil && holdsSmallSegments && !finQueued && sendUrgent == nil
+                    && limit == sendBuffer.end))
         switch decision {
         case .send(let count):
             // The FIN rides on the last segment if the window has a place for it.
-            let withFin = finQueued && finMayLeave && count == unsent && tcb.send.nxt + count < tcb.send.windowEdge
+            let withFin =
+                finQueued && finMayLeave && tcb.send.nxt + count == sendBuffer.end
+                && tcb.send.nxt + count < tcb.send.windowEdge
             if count % segmentSize != 0 { smallSegmentEnd = tcb.send.nxt + count }
             noteUsage(flight: flight + count, isLimited: flight + count + segmentSize > window, at: now)
             segments(from: tcb.send.nxt, length: count + (withFin ? 1 : 0), at: now, again: false, into: &out)
@@ -185,9 +193,8 @@ extension Connection {
         case .hold(let reason):
             held = reason
             if reason == .congestionWindow { noteUsage(flight: flight, isLimited: true, at: now) }
-            if reason == .corked { waitForCork(at: now) }
             if reason == .pacing { waitForPace(for: min(unsent, max(paceQuantum, segmentSize))) }
-            if reason == .window || reason == .sillyWindow { armPersistIfStuck(at: now) }
+            if reason == .window || reason == .sillyWindow || reason == .corked { armPersistIfStuck(at: now) }
             return false
         }
     }
@@ -232,7 +239,7 @@ extension Connection {
         if withFin { out.header.controlBits.insert(.fin) }
         // RFC 9293 3.9.1.2: PSH when the last queued byte leaves.
         if count > 0
-            && (from + count == sendBuffer.end || configuration.batches && pushes(upTo: end, count, again: again))
+            && (endsWrite(from + count) || configuration.batches && pushes(upTo: end, count, again: again))
         {
             out.header.controlBits.insert(.psh)
         }
@@ -243,7 +250,6 @@ extension Connection {
         let snapshot = rate.snapshot(at: now, pipe: inFlight, count: length)
         if paceRate > 0 { pacer.spend(length) }
         if let episode { episode.reduction.sent(length) }
-        noteCorkSent()
         lastSent = now
         let segmentCount = UInt64(out.segmentCount)
         statistics.segmentsSent += segmentCount

@@ -40,7 +40,7 @@ extension Connection {
             // RFC 9293 3.10.4: delete the control block; a SYN that nobody has answered is not reset.
             finish(nil)
         case .synReceived, .established, .closeWait, .finWait1, .finWait2, .closing, .lastAck, .timeWait:
-            if receiveBuffer.count > 0 && !receivingShutDown {
+            if receiveBuffer.count > 0 && !receivingShutDown && configuration.resetsUnread {
                 abort(at: now)
                 return
             }

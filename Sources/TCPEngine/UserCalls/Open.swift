@@ -72,7 +72,8 @@ extension Connection {
         }
         if let option = offer.userTimeout { takeUserTimeout(option) }
         congestion = CongestionControl(
-            configuration.congestionControl, segmentSize: tcb.sendMSS, at: now)
+            configuration.congestionControl, segmentSize: tcb.sendMSS, countsSegments: configuration.countsSegments,
+            at: now)
     }
 
     /// A segment brought a window.

@@ -22,7 +22,14 @@ extension Connection {
     }
 
     /// Switches Nagle's algorithm off or on; what it held back leaves with the next poll.
-    public func setNoDelay(_ noDelay: Bool) { self.noDelay = noDelay }
+    public func setNoDelay(_ noDelay: Bool) {
+        self.noDelay = noDelay
+        if noDelay, let writes {
+            // Linux: what is corked leaves, once.
+            writes.pushesOnce = true
+            writes.moreFollows = false
+        }
+    }
 
     /// Changes what `body` changes of the configuration. A smaller buffer keeps what it holds and takes no more until it fits.
     public func reconfigure(at now: Instant, _ body: (inout ConnectionConfiguration) -> Void) {
