@@ -81,6 +81,13 @@ public struct DaemonCommand: ParsableCommand {
             asked), accurate (asked for accurate feedback).
             """)
     var ecn: String?
+    @Option(
+        name: .long,
+        help: """
+            Look for the largest segment that a path takes, where links do not tell: off, black-hole (default: once large ones \
+            vanish) or always.
+            """)
+    var mtuProbing: String?
     @Option(name: .long, help: "Sockets at once.")
     var maxSockets: Int?
     @Option(name: .long, help: "Append the log to this file instead of standard error.")
@@ -187,6 +194,12 @@ public struct DaemonCommand: ParsableCommand {
             let uses: [String: ECNUse] = ["off": .off, "accept": .accept, "on": .classic, "accurate": .accurate]
             guard let use = uses[ecn] else { throw ValidationError("--ecn \(ecn): off, accept, on or accurate.") }
             c.host.connection.ecn = use
+        }
+        if let mtuProbing {
+            guard let probing = SegmentSizeProbing(rawValue: mtuProbing) else {
+                throw ValidationError("--mtu-probing \(mtuProbing): off, black-hole or always.")
+            }
+            c.host.connection.segmentSizeProbing = probing
         }
         if let maxSockets {
             guard maxSockets > 0 else { throw ValidationError("--max-sockets \(maxSockets): at least 1.") }

@@ -67,6 +67,12 @@ public struct ConnectionConfiguration: Sendable {
     public var dataRetries = 15
     /// Upper limit of the MSS that is announced and of what is sent in a segment; the link and the peer may lower it.
     public var maximumSegmentSize = 65_535
+    /// When the largest segment that the path takes is looked for, on links that hide it (tcp_mtu_probing).
+    public var segmentSizeProbing = SegmentSizeProbing.afterBlackHole
+    /// Data and options of the segments that a search begins with (tcp_base_mss): 512 or more; over IPv6 at least 1220.
+    public var baseSegmentSize = 1024
+    /// How long after a search the next one may begin (tcp_probe_interval, RFC 8899 5.1.1).
+    public var segmentSizeProbeInterval = TimeInterval.seconds(600)
     /// Whether the SYN carries the MSS option (RFC 9293 3.7.1); without it a peer sends 536 bytes at most.
     public var announcesMSS = true
     /// Whether the window scale option is offered (RFC 7323 2).
@@ -105,6 +111,8 @@ public struct ConnectionConfiguration: Sendable {
         c.maximumSendBuffer = min(c.maximumSendBuffer, Self.maximumBufferSize)
         c.maximumReceiveBuffer = min(c.maximumReceiveBuffer, Self.maximumBufferSize)
         c.maximumSegmentSize = min(max(c.maximumSegmentSize, 1), 65_535)
+        c.baseSegmentSize = min(max(c.baseSegmentSize, 512), 65_535)
+        c.segmentSizeProbeInterval = max(c.segmentSizeProbeInterval, .zero)
         c.unsentLimit = max(c.unsentLimit, 1)
         c.windowScaleBase = c.windowScaleBase.map { min(max($0, 0), 1 << 30) }
         c.minimumSegmentsPerBatch = min(max(c.minimumSegmentsPerBatch, 1), 64)
