@@ -89,6 +89,13 @@ public struct DaemonCommand: ParsableCommand {
     var fastOpen: UInt16?
     @Option(name: .long, help: "SYN cookies: 0 never, 1 while a queue is full (default), 2 always.")
     var synCookies: Int?
+    @Option(
+        name: .long,
+        help: """
+            Look for the largest segment that a path takes, where links do not tell: off, black-hole (default: once large ones \
+            vanish) or always.
+            """)
+    var mtuProbing: String?
     @Option(name: .long, help: "Sockets at once.")
     var maxSockets: Int?
     @Option(name: .long, help: "Append the log to this file instead of standard error.")
@@ -202,6 +209,12 @@ public struct DaemonCommand: ParsableCommand {
                 throw ValidationError("--syn-cookies \(synCookies): 0, 1 or 2.")
             }
             c.host.synCookies = use
+        }
+        if let mtuProbing {
+            guard let probing = SegmentSizeProbing(rawValue: mtuProbing) else {
+                throw ValidationError("--mtu-probing \(mtuProbing): off, black-hole or always.")
+            }
+            c.host.connection.segmentSizeProbing = probing
         }
         if let maxSockets {
             guard maxSockets > 0 else { throw ValidationError("--max-sockets \(maxSockets): at least 1.") }

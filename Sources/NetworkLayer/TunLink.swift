@@ -118,7 +118,8 @@ public final class TunLink: EventHandler {
         let isIPv4 = addresses.local.isIPv4
         let properties = LinkProperties(
             maximumSegmentSize: UInt16(clamping: configuration.mtu - (isIPv4 ? 40 : 60)),
-            maximumSegmentLifetime: configuration.maximumSegmentLifetime, computesChecksum: true, carriesECN: true)
+            maximumSegmentLifetime: configuration.maximumSegmentLifetime, computesChecksum: true, carriesECN: true,
+            hidesMTU: true)
         receiver.linkAvailable(isIPv4 ? Self.link4 : Self.link6, properties, for: addresses, at: now)
     }
 

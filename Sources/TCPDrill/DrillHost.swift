@@ -56,7 +56,7 @@ final class DrillHost {
             Self.link,
             LinkProperties(
                 maximumSegmentSize: settings.maximumSegmentSize, maximumSegmentLifetime: .seconds(30),
-                computesChecksum: false, carriesECN: settings.carriesECN),
+                computesChecksum: false, carriesECN: settings.carriesECN, hidesMTU: settings.hidesMTU),
             for: tuple.addresses, at: now)
     }
 

@@ -104,6 +104,14 @@ struct DrillParser {
         case "sack": s.host.connection.selectiveAcks = try isOn("sack")
         case "wscale": s.host.connection.windowScaling = try isOn("wscale")
         case "nodelay": s.host.connection.noDelay = try isOn("nodelay")
+        case "link-hides-mtu": s.hidesMTU = try isOn("link-hides-mtu")
+        case "size-probing":
+            let text = try word("off, black-hole or always")
+            guard let probing = SegmentSizeProbing(rawValue: String(text)) else {
+                throw failure("size-probing \(text): it is off, black-hole or always")
+            }
+            s.host.connection.segmentSizeProbing = probing
+        case "size-probe-interval": s.host.connection.segmentSizeProbeInterval = try interval("size-probe-interval")
         case "link-ecn": s.carriesECN = try isOn("link-ecn")
         case "ecn":
             let text = try word("off, accept, classic or accurate")

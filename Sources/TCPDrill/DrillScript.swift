@@ -24,6 +24,8 @@ public struct DrillSettings: Sendable {
     public var tolerance = TimeInterval.milliseconds(1)
     /// Whether the link carries congestion marks.
     public var carriesECN = true
+    /// Whether packets that are too large for the path may vanish.
+    public var hidesMTU = false
     /// Whether the two speak IPv6.
     public var isIPv6 = false
 }

@@ -78,6 +78,12 @@ public struct ConnectionConfiguration: Sendable {
     public var dataRetries = 15
     /// Upper limit of the MSS that is announced and of what is sent in a segment; the link and the peer may lower it.
     public var maximumSegmentSize = 65_535
+    /// When the largest segment that the path takes is looked for, on links that hide it (tcp_mtu_probing).
+    public var segmentSizeProbing = SegmentSizeProbing.afterBlackHole
+    /// Data and options of the segments that a search begins with (tcp_base_mss): 512 or more; over IPv6 at least 1220.
+    public var baseSegmentSize = 1024
+    /// How long after a search the next one may begin (tcp_probe_interval, RFC 8899 5.1.1).
+    public var segmentSizeProbeInterval = TimeInterval.seconds(600)
     /// Whether the SYN carries the MSS option (RFC 9293 3.7.1); without it a peer sends 536 bytes at most.
     public var announcesMSS = true
     /// Whether the window scale option is offered (RFC 7323 2).
@@ -135,6 +141,8 @@ public struct ConnectionConfiguration: Sendable {
         c.deferredAccepts = min(max(c.deferredAccepts, 0), 255)
         c.maximumPacingRate = max(c.maximumPacingRate, 1)
         c.maximumSegmentSize = min(max(c.maximumSegmentSize, 1), 65_535)
+        c.baseSegmentSize = min(max(c.baseSegmentSize, 512), 65_535)
+        c.segmentSizeProbeInterval = max(c.segmentSizeProbeInterval, .zero)
         c.unsentLimit = max(c.unsentLimit, 1)
         c.challengeInterval = min(max(c.challengeInterval, .zero), .seconds(60))
         c.windowScaleBase = c.windowScaleBase.map { min(max($0, 0), 1 << 30) }
@@ -152,11 +160,15 @@ public struct ConnectionConfiguration: Sendable {
         return c
     }
 
-    /// The smallest shift that lets 16 bits express the whole receive buffer, or what it may grow to (RFC 7323 2.3).
+    /// The smallest shift that lets 16 bits express the whole receive buffer (RFC 7323 2.3), and what it may grow to; for growth
+    /// it is never so large that the buffer it begins with is less than eight of the window's units.
     var windowScale: WindowScale {
         var shift: UInt8 = 0
-        let largest = max(windowScaleBase ?? 0, receiveBufferSize, maximumReceiveBuffer)
-        while shift < 14, (0xFFFF << Int(shift)) < largest { shift += 1 }
+        let size = max(windowScaleBase ?? 0, receiveBufferSize)
+        while shift < 14, (0xFFFF << Int(shift)) < size { shift += 1 }
+        while shift < 14, (0xFFFF << Int(shift)) < maximumReceiveBuffer, (16 << Int(shift)) <= receiveBufferSize {
+            shift += 1
+        }
         return WindowScale(clamping: shift)
     }
 }

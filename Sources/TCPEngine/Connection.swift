@@ -49,6 +49,8 @@ public final class Connection: TurnTaking {
     @exclusivity(unchecked) var duplicates = DuplicateAcks()
     /// Congestion marks, where both ends and the link know them; nil: they do not.
     @exclusivity(unchecked) var marks: CongestionMarks?
+    /// The path's largest segment is being looked for; nil: it is not.
+    @exclusivity(unchecked) var sizeSearch: SegmentSizeSearch?
     /// Losses are being repaired; nil: none.
     @exclusivity(unchecked) var episode: RecoveryEpisode?
     /// The last reduction of the window, while it may still prove needless.

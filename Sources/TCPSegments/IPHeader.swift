@@ -26,7 +26,7 @@ public enum IPError: Error, Hashable, Sendable {
     case fragment
     /// A chain of extension headers that is too long or too short.
     case badExtensions
-    /// A source that no packet may come from: unspecified or multicast.
+    /// A source that no packet may come from: unspecified or multicast; or an IPv4 address mapped into IPv6, at either end.
     case badSource
 }
 
@@ -156,6 +156,8 @@ extension IPHeader {
         let header = IPHeader(
             source: address(8), destination: address(24), protocolNumber: next, hopLimit: packet[7],
             differentiatedServices: trafficClass >> 2, ecn: ECNField(rawValue: trafficClass & 3) ?? .notCapable)
+        // RFC 4942 2.2: an IPv4 address mapped into IPv6 is for sockets, never for packets; it would pass for IPv4 here.
+        guard !header.source.isIPv4, !header.destination.isIPv4 else { throw .badSource }
         return (header, start..<end)
     }
 

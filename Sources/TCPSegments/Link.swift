@@ -18,16 +18,19 @@ public struct LinkProperties: Hashable, Sendable {
     public var computesChecksum: Bool
     /// True if the two bits of ECN travel with each segment (RFC 3168 5), so that routers on the way can mark it.
     public var carriesECN: Bool
+    /// True if packets that are too large for a router on the way may vanish without a report.
+    public var hidesMTU: Bool
 
     /// The properties of a link.
     @inlinable public init(
         maximumSegmentSize: UInt16, maximumSegmentLifetime: TimeInterval, computesChecksum: Bool,
-        carriesECN: Bool = false
+        carriesECN: Bool = false, hidesMTU: Bool = false
     ) {
         self.maximumSegmentSize = maximumSegmentSize
         self.maximumSegmentLifetime = maximumSegmentLifetime
         self.computesChecksum = computesChecksum
         self.carriesECN = carriesECN
+        self.hidesMTU = hidesMTU
     }
 }
 

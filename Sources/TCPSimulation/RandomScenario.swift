@@ -102,6 +102,7 @@ public final class RandomScenario {
             path.rate = 100_000 * (1 + random.below(1_000))
             path.queueLimit = 20_000 + Int(random.below(200_000))
         }
+        path.largestPacket = one(of: [0, 0, 0, 540 + Int(random.below(1_000))])
         path.mark = one(of: [0, 0, 10_000, 200_000])
         path.markThreshold = one(of: [0, 10_000])
         for _ in 0..<random.below(3) {
@@ -143,6 +144,8 @@ public final class RandomScenario {
         if random.below(3) == 0 { c.connection.recovery = RecoveryFeatures(rawValue: UInt8(random.below(32))) }
         c.connection.pacing = random.below(3) == 0
         c.connection.ecn = one(of: ECNUse.allCases)
+        c.connection.segmentSizeProbing = one(of: SegmentSizeProbing.allCases)
+        c.connection.segmentSizeProbeInterval = one(of: [.seconds(5), .seconds(600)])
         c.connection.clockResolution = one(of: [.zero, .zero, .milliseconds(1), .milliseconds(10)])
         c.connection.maximumRTO = .seconds(8)
         // Nobody gives up on a network that will heal; whoever was left alone by a reset that got lost finds out.

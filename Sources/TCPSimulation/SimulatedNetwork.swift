@@ -170,7 +170,7 @@ public final class SimulatedNetwork {
     private var properties: LinkProperties {
         LinkProperties(
             maximumSegmentSize: maximumSegmentSize, maximumSegmentLifetime: .seconds(1), computesChecksum: true,
-            carriesECN: true)
+            carriesECN: true, hidesMTU: true)
     }
 
     private func send(_ transmission: Transmission, segment i: Int, _ tuple: FourTuple, from index: Int) {

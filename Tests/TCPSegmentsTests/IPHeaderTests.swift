@@ -89,8 +89,16 @@ private func mended(_ bytes: [UInt8]) -> [UInt8] {
             return mend ? mended(bytes) : bytes
         }
         let good6 = packet(IPHeader(source: v6.0, destination: v6.1, protocolNumber: 44), [1, 2, 3, 4, 5, 6, 7, 8])
+        /// An IPv4 address mapped into IPv6 as source (8) or destination (24).
+        func mapped(_ offset: Int) -> [UInt8] {
+            var bytes = packet(IPHeader(source: v6.0, destination: v6.1, protocolNumber: 6), [])
+            bytes.replaceSubrange(
+                offset..<(offset + 16), with: [UInt8](repeating: 0, count: 10) + [255, 255, 10, 0, 0, 1])
+            return bytes
+        }
         let cases: [([UInt8], IPError)] = [
-            ([], .truncated), ([0x45], .truncated), (Array(good.dropLast()), .truncated),
+            (mapped(8), .badSource), (mapped(24), .badSource), ([], .truncated), ([0x45], .truncated),
+            (Array(good.dropLast()), .truncated),
             (changed(0, 0x25), .unknownVersion), (changed(0, 0x44, mend: false), .badHeaderLength),
             (changed(3, 19), .badHeaderLength), (changed(8, 1, mend: false), .badChecksum),
             (changed(6, 0x20), .fragment), (changed(7, 1), .fragment), (good6, .fragment),

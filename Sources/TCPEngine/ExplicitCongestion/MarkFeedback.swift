@@ -77,7 +77,8 @@ extension Connection {
         let isMarked: Bool
         switch marks.feedback {
         case .none: return
-        case .classic: isMarked = bytes >= 0 && segment.bits.contains(.ece)
+        // With SYN the bit agrees to marks and tells of none.
+        case .classic: isMarked = bytes >= 0 && segment.bits.intersection([.ece, .syn]) == .ece
         case .accurate:
             if completesHandshake, segment.payload.count == 0, segment.header.options.sackBlocks.count == 0 {
                 completeHandshake(marks, segment.header)

@@ -31,6 +31,8 @@ public struct ConnectionInfo: Sendable {
     public let sndWnd, rcvWnd: UInt32
     /// The largest payload of a segment to the peer, in bytes.
     public let maximumSegmentSize: Int
+    /// Larger segments that were tried, and those of them that the path did not take.
+    public let sizeProbes, failedSizeProbes: UInt32
     /// The name of the congestion control.
     public let congestionControl: String
     /// The congestion window in bytes.
@@ -112,6 +114,7 @@ extension Connection {
             sndNxt: reportedSendNext.wrapped(from: tcb.send.iss),
             rcvNxt: tcb.receive.nxt.wrapped(from: tcb.receive.irs),
             sndWnd: tcb.send.wnd, rcvWnd: UInt32(clamping: reportedReceiveWindow), maximumSegmentSize: tcb.sendMSS,
+            sizeProbes: sizeSearch?.sent ?? 0, failedSizeProbes: sizeSearch?.failed ?? 0,
             congestionControl: congestion.chosen.rawValue, congestionWindow: sendWindow,
             slowStartThreshold: congestion.slowStartThreshold, inFlight: inFlight, smoothedRTT: roundTrip.smoothed,
             rttVariation: roundTrip.variation, retransmissionTimeout: roundTrip.timeout,

@@ -62,6 +62,7 @@ extension Connection {
         if bytes > 0 {
             retransmissionQueue.acknowledge(upTo: ack, &delivery)
             tcb.send.una = ack
+            if let sizeSearch { settleSizeProbe(sizeSearch, at: now) }
         }
         var duplicate: Range<StreamOffset>?
         if selectiveAcks, header.options.sackBlocks.count > 0 {
@@ -146,6 +147,7 @@ extension Connection {
             loseEverything()
         } else {
             detectLosses(news, at: now)
+            if let sizeSearch, rate.lost > lostBefore { excuseSizeProbe(sizeSearch, at: now) }
         }
         let isSpurious = mayUndo(echo: news.advanced ? news.echo : nil)
         switch episode?.phase {
@@ -185,9 +187,12 @@ extension Connection {
     /// RFC 8985 6.2 step 5, and the timer for what may be lost soon.
     private func detectLossesByTime(at now: Instant) {
         var found = 0
+        let probeEnd = sizeSearch?.probe?.range.upperBound
         let wait = retransmissionQueue.detectLosses(rack, window: reorderingWindow, at: now) {
             [congestion, rate] range, count in
             found += count
+            // A probe that is too large tells nothing of how much the path carries.
+            guard range.end != probeEnd else { return }
             congestion.rangeLost(range, count: count, totalLost: rate.lost + found)
         }
         rate.lost += found
@@ -207,7 +212,11 @@ extension Connection {
         switch episode?.phase {
         case nil:
             // RFC 6582 3.2 (1): three duplicates, and not for what an earlier recovery had sent already.
-            if duplicates.count == 3, tcb.send.una > recoveryPoint { retransmissionQueue.markFirstLost(tcb.sendMSS) }
+            if duplicates.count == 3, tcb.send.una > recoveryPoint {
+                let probe = sizeSearch?.probe
+                retransmissionQueue.markFirstLost(
+                    probe?.range.lowerBound == tcb.send.una ? probe?.count ?? 0 : tcb.sendMSS)
+            }
         case .fast:
             // RFC 6582 3.2 (3), partial acknowledgment: the next hole is lost as well.
             if news.advanced, tcb.send.una < recoveryPoint { retransmissionQueue.markFirstLost(tcb.sendMSS) }
@@ -231,6 +240,7 @@ extension Connection {
         let unselected = outstanding - retransmissionQueue.selected
         let lostBefore = rate.lost
         detectLossesByTime(at: now)
+        if let sizeSearch, rate.lost > lostBefore { excuseSizeProbe(sizeSearch, at: now) }
         guard rate.lost > lostBefore else { return }
         if episode == nil { beginFastRecovery(outstanding: outstanding, unselected: unselected, at: now) }
         if let episode, episode.phase == .fast {
@@ -270,6 +280,7 @@ extension Connection {
         timers.cancel(.reordering)
         tailProbe = nil
         tailProbePending = false
+        sizeSearch?.gaveUp()
         if selectiveAcks, configuration.recovery.contains(.rack) {
             let before = retransmissionQueue.lost
             retransmissionQueue.detectLossesAfterTimeout(rack, window: reorderingWindow, at: now)

@@ -56,15 +56,19 @@ extension Connection {
             // RFC 8201 4: no IPv6 link has a smaller MTU.
             limit = max(limit, 1280)
         }
-        guard limit < current else { return }
+        guard limit < current else {
+            // A probe was larger.
+            sizeSearch?.limited(to: limit - headers, at: now)
+            return
+        }
         tcb.linkMSS = limit - headers
         if state == .synSent {
             // Linux: data with the SYN was too much. The SYN alone follows at once.
             if fastOpenClient?.dataEnd != nil { synPending = true }
             return
         }
-        tcb.sendMSS = tcb.linkMSS - options
-        congestion.segmentSizeChanged(to: tcb.sendMSS)
+        noteReportedSize(tcb.linkMSS, before: current - headers, at: now)
+        setSegmentSize(tcb.linkMSS)
         if state.isSynchronized {
             loseEverything()
             recoveryPoint = tcb.send.nxt

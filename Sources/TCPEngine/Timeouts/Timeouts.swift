@@ -57,7 +57,9 @@ extension Connection {
             handshakeRetransmitted = true
             armRetransmission(at: now)
         case .established, .closeWait, .finWait1, .closing, .lastAck:
+            let isSmaller = avoidBlackHole(at: now)
             beginTimeoutRecovery(at: now)
+            if isSmaller { loseEverything() }
             armRetransmission(at: now)
         case .closed, .listen, .finWait2, .timeWait:
             break

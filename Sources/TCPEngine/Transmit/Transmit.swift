@@ -152,6 +152,18 @@ extension Connection {
         let segmentSize = dataSize
         if flight == 0, unsent > 0, tcb.send.nxt > StreamOffset(1) { resumeAfterIdle(at: now) }
         let window = sendWindow
+        if let sizeSearch {
+            switch probeSize(sizeSearch, unsent: unsent, flight: flight, window: window, at: now, into: &out) {
+            case .notNow: break
+            case .wait(let reason):
+                held = reason
+                if reason == .congestionWindow { noteUsage(flight: flight, isLimited: true, at: now) }
+                return false
+            case .sent:
+                noteUsage(flight: inFlight, isLimited: inFlight + segmentSize > window, at: now)
+                return true
+            }
+        }
         let isPaced = paceRate > 0
         let decision = SendDecision.decide(
             SendDecision.Situation(
@@ -228,8 +240,11 @@ extension Connection {
         armPersist(at: now)
     }
 
-    /// Segments that carry [from, from + length) of the sequence space: data, and FIN if it lies in there.
-    func segments(from: StreamOffset, length: Int, at now: Instant, again: Bool, into out: inout Transmission) {
+    /// Segments that carry [from, from + length) of the sequence space: data, and FIN if it lies in there. `asOne`: a single one,
+    /// however large.
+    func segments(
+        from: StreamOffset, length: Int, at now: Instant, again: Bool, asOne: Bool = false, into out: inout Transmission
+    ) {
         let end = from + length
         let withFin = finQueued && end > finPosition
         let count = min(end, sendBuffer.end) - from
@@ -247,6 +262,7 @@ extension Connection {
         out.segmentSize =
             count > 0 && (out.header.options.sackBlocks.count > 0 || out.header.options.unknown.count > 0)
             ? tcb.sendMSS - blocksLength(out.header) : tcb.sendMSS
+        if asOne { out.segmentSize = max(1, count) }
         let snapshot = rate.snapshot(at: now, pipe: inFlight, count: length)
         if paceRate > 0 { pacer.spend(length) }
         if let episode { episode.reduction.sent(length) }

@@ -65,6 +65,7 @@ extension Connection {
         // less the options of every segment (RFC 6691).
         // A tiny MSS would drown the payload in headers; 1 is the least that moves anything.
         tcb.sendMSS = max(1, min(Int(offer.mss ?? 536), tcb.linkMSS) - (timestamps.isOn ? 12 : 0))
+        beginSizeSearch(at: now)
         if let shift = offer.windowScale, configuration.windowScaling {
             scalesWindows = true
             tcb.send.scale = WindowScale(clamping: shift)
