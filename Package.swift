@@ -110,7 +110,9 @@ let package = Package(
             ],
             swiftSettings: strict),
         .executableTarget(name: "chitcp", dependencies: ["ChitcpCommand"], swiftSettings: strict),
-        .testTarget(name: "ChitcpCommandTests", dependencies: ["ChitcpCommand"], swiftSettings: strict),
+        .testTarget(
+            name: "ChitcpCommandTests", dependencies: ["ChitcpCommand", "Impairments", "NetworkLayer", "TCPSegments"],
+            swiftSettings: strict),
         .executableTarget(
             name: "engine-benchmark", dependencies: ["TCPEngine", "TCPSegments"], path: "Benchmarks/engine-benchmark",
             swiftSettings: strict),

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Builds in release mode and installs chitcpd, chitcp, the libraries, the headers and a pkg-config file under PREFIX.
+# Builds in release mode and installs chitcpd, chitcp, the libraries, the headers, a pkg-config file and the dissector for
+# Wireshark under PREFIX.
 set -eu
 
 usage() {
@@ -11,6 +12,7 @@ Builds in release mode and installs
     PREFIX/lib/libchitcp.so, PREFIX/lib/libchitcp-preload.so, PREFIX/lib/pkgconfig/chitcp.pc
     PREFIX/lib/libchitcp-packetdrill.so
     PREFIX/include/chitcp/*.h
+    PREFIX/share/chitcp/chitcp.lua, which shows chiTCP's frames in Wireshark
 Nothing installed needs Swift on the machine it runs on. DESTDIR is honoured.
 USAGE
 }
@@ -51,6 +53,8 @@ preload() { swift build -c release --scratch-path .build-preload "$@"; }
 preload --product chitcp-preload
 install -m 755 "$(preload --show-bin-path)/libchitcp-preload.so" "$target/lib/libchitcp-preload.so"
 install -m 644 Sources/CChitcp/include/chitcp/*.h "$target/include/chitcp/"
+install -d "$target/share/chitcp"
+install -m 644 scripts/wireshark/chitcp.lua "$target/share/chitcp/"
 
 for product in chitcpd chitcp; do
     # The package itself is named chitcp, so an executable counts only if it has a target folder.

@@ -25,6 +25,9 @@ struct ClientCredentials {
     /// Whether this user may change the network under everybody.
     var mayImpair: Bool { uid == 0 || uid == geteuid() }
 
+    /// Whether this user may see what everybody sends and receives.
+    var mayCapture: Bool { uid == 0 || uid == geteuid() }
+
     /// Whether this user may look at a socket, debug it, or call it by its number.
     func mayReach(_ socket: Socket) -> Bool { uid == 0 || uid == geteuid() || uid == socket.ownerUID }
 }

@@ -13,6 +13,8 @@ final class ControlSession: ClientSession {
     private let descriptor: Int32
     let credentials: ClientCredentials
     private(set) var isClosed = false
+    /// What it watches, until it is closed.
+    var capture: LiveCapture?
 
     init?(_ descriptor: Int32, daemon: Daemon) {
         guard let credentials = ClientCredentials(of: descriptor, daemon.configuration.admission) else { return nil }
@@ -85,6 +87,7 @@ final class ControlSession: ClientSession {
         case CHITCP_OP_SOCKET.rawValue: makeSocket(request)
         case CHITCP_OP_LIST.rawValue: list(request)
         case CHITCP_OP_TOTALS.rawValue: respond(to: request) { $0.setData(totals) }
+        case CHITCP_OP_CAPTURE.rawValue: beginCapture(request, passed: &passed)
         case CHITCP_OP_IMPAIR.rawValue: impair(request)
         case CHITCP_OP_IMPAIR_CLEAR.rawValue: clearImpairments(request, at: now)
         case CHITCP_OP_IMPAIR_LIST.rawValue: listImpairment(request)
@@ -249,6 +252,7 @@ final class ControlSession: ClientSession {
     func close(at now: Instant) {
         guard !isClosed else { return }
         isClosed = true
+        if let capture { daemon.end(capture) }
         daemon.loop.deregister(descriptor)
         Glibc.close(descriptor)
         daemon.forget(self)

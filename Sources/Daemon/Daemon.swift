@@ -64,6 +64,9 @@ public final class Daemon {
     /// The last of them.
     private(set) var lastUnknownOption: OptionName?
     private let logWriter: BackgroundWriter
+    private var captureFile: CaptureWriter?
+    /// For clients that watch.
+    private var captures: [LiveCapture] = []
     private var listeners: [ClientListener] = []
     private var sessions: [ObjectIdentifier: any ClientSession] = [:]
     /// The processes that use chiTCP's protocol, and their sockets, by number.
@@ -121,7 +124,11 @@ public final class Daemon {
         }
         router = LinkRouter(frames: configuration.usesFrames ? links : nil, tun: tun)
         layer.links = router
-        if let path = configuration.capturePath { links.tap.capture = try CaptureWriter(path: path) }
+        if let path = configuration.capturePath {
+            let file = try CaptureWriter(path: path)
+            captureFile = file
+            links.tap.add(file)
+        }
         if configuration.verbosity.rawValue >= Verbosity.minimal.rawValue { watchSegments() }
         if configuration.usesFrames { try links.listen() }
         layer.unknownOptionObserver = { [unowned self] in countUnknown($0) }
@@ -221,7 +228,8 @@ public final class Daemon {
         }
         links.close(at: now)
         tun?.close()
-        links.tap.capture?.close()
+        captureFile?.close()
+        for capture in captures { capture.close() }
         if logWriter.dropped > 0 { log.warning("\(logWriter.dropped) log lines were dropped") }
         logWriter.close()
     }
@@ -292,6 +300,24 @@ public final class Daemon {
         paused = []
         resumeAt = nil
         for listener in waiting { loop.again(listener) }
+    }
+
+    // MARK: Captures
+
+    /// From now on `capture` sees all segments. False if too many watch already.
+    func begin(_ capture: LiveCapture) -> Bool {
+        guard captures.count < 16 else { return false }
+        captures.append(capture)
+        links.tap.add(capture)
+        return true
+    }
+
+    /// Nobody watches any more. At the daemon's own end captures go on to its last segment.
+    func end(_ capture: LiveCapture) {
+        guard !stopping else { return }
+        captures.removeAll { $0 === capture }
+        links.tap.remove(capture)
+        capture.finish()
     }
 
     // MARK: The MINIMAL log

@@ -43,22 +43,27 @@ public final class BackgroundWriter: Sendable {
         if result == 0 { pthread_detach(thread) } else { unmanaged.release() }
     }
 
-    /// Queues `bytes`.
-    public func write(_ bytes: [UInt8]) {
-        let wake = state.withLock { s -> Bool in
-            guard !s.failed, !s.closing, s.waiting + bytes.count <= Self.limit else {
+    /// Queues `bytes`; false if they were dropped. `always`: also if the queue is full.
+    @discardableResult
+    public func write(_ bytes: [UInt8], always: Bool = false) -> Bool {
+        let (isQueued, wake) = state.withLock { s -> (Bool, Bool) in
+            guard !s.failed, !s.closing, always || s.waiting + bytes.count <= Self.limit else {
                 s.dropped += 1
-                return false
+                return (false, false)
             }
             s.queue.append(bytes)
             s.waiting += bytes.count
-            return s.queue.count == 1
+            return (true, s.queue.count == 1)
         }
         if wake { poke() }
+        return isQueued
     }
 
     /// Pieces that were dropped.
     public var dropped: Int { state.withLock { $0.dropped } }
+
+    /// True once the descriptor has refused.
+    public var hasFailed: Bool { state.withLock { $0.failed } }
 
     /// Goes on with another descriptor, after what is queued; the old one is closed.
     public func replaceDescriptor(_ descriptor: Int32) {
@@ -71,10 +76,15 @@ public final class BackgroundWriter: Sendable {
         poke()
     }
 
-    /// Returns when everything queued was written (or could not be), at most two seconds later.
-    public func close() {
+    /// Ends after what is queued, without waiting for that.
+    public func finish() {
         state.withLock { $0.closing = true }
         poke()
+    }
+
+    /// Returns when everything queued was written (or could not be), at most two seconds later.
+    public func close() {
+        finish()
         for _ in 0..<2000 {
             if state.withLock({ $0.closed }) { return }
             usleep(1000)
@@ -87,6 +97,10 @@ public final class BackgroundWriter: Sendable {
     }
 
     private func run() {
+        // A reader that goes away is an error of write(2), and no signal.
+        var signals = sigset_t()
+        sigfillset(&signals)
+        pthread_sigmask(SIG_BLOCK, &signals, nil)
         while true {
             let (pieces, descriptor, closing) = state.withLock { s in
                 let p = s.queue
@@ -134,7 +148,8 @@ public final class BackgroundWriter: Sendable {
                     if errno == EINTR { continue }
                     if errno == EAGAIN {
                         var p = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
-                        poll(&p, 1, 1000)
+                        // At the end a reader that does not read is given a second, and no more.
+                        if poll(&p, 1, 1000) == 0, state.withLock({ $0.closing }) { return false }
                         continue
                     }
                     return false

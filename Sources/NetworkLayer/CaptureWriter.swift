@@ -1,11 +1,9 @@
-// Packet capture: pcap with nanoseconds, raw IP, written by a thread of its own.
+// The capture file of chitcpd -c: pcap with nanoseconds, as the original writes it, by a thread of its own.
 import Glibc
-import Synchronization
-import TCPSegments
 
-/// Writes a pcap file. Records wait in a bounded queue for the writer thread, so that a slow disk never stops the caller;
-/// what does not fit is counted.
-public final class CaptureWriter: Sendable {
+/// Writes a pcap file of what is on the wire: a segment that an impairment drops on its way out is not in it. Records wait in
+/// a bounded queue for the writer thread, so that a slow disk never stops the caller; what does not fit is counted.
+public final class CaptureWriter: SegmentRecorder {
     private let writer: BackgroundWriter
 
     /// Creates or overwrites the file at `path`.
@@ -27,44 +25,29 @@ public final class CaptureWriter: Sendable {
         put16(4)
         put32(0)
         put32(0)
-        put32(65535)
-        put32(101)
+        put32(UInt32(CapturedPacket.maximumLength))
+        put32(UInt32(CapturedPacket.linkType))
         return bytes
     }()
 
-    /// Records a segment with its TCP header in front, at `time` nanoseconds since 1970.
-    public func record(_ segment: UnsafeRawBufferPointer, from: IPAddress, to: IPAddress, time: Int64) {
-        writer.write(Self.record(segment, from: from, to: to, time: time))
+    /// Records a segment.
+    public func record(_ segment: TappedSegment) {
+        guard segment.drop == nil || !segment.isOutgoing else { return }
+        writer.write(Self.bytes(of: segment))
     }
 
-    /// One pcap record: a synthesised IP header (TTL 233) and the segment. A checksum of 0 is filled in, so that readers do
-    /// not complain about what this network layer leaves out on purpose.
-    public static func record(
-        _ segment: UnsafeRawBufferPointer, from: IPAddress, to: IPAddress, time: Int64
-    ) -> [UInt8] {
-        let ip = IPHeader(source: from, destination: to, protocolNumber: 6, hopLimit: 233)
-        let ipLength = ip.encodedLength
-        let total = ipLength + segment.count
-        let kept = min(total, 65_535)
+    /// One pcap record.
+    public static func bytes(of segment: TappedSegment) -> [UInt8] {
+        let total = CapturedPacket.length(segment)
+        let kept = min(total, CapturedPacket.maximumLength)
         var bytes: [UInt8] = []
         bytes.reserveCapacity(16 + kept)
         func put32(_ v: UInt32) { withUnsafeBytes(of: v.littleEndian) { bytes += $0 } }
-        put32(UInt32(truncatingIfNeeded: time / 1_000_000_000))
-        put32(UInt32(truncatingIfNeeded: time % 1_000_000_000))
+        put32(UInt32(truncatingIfNeeded: segment.time / 1_000_000_000))
+        put32(UInt32(truncatingIfNeeded: segment.time % 1_000_000_000))
         put32(UInt32(kept))
         put32(UInt32(total))
-        withUnsafeTemporaryAllocation(byteCount: ipLength, alignment: 8) { header in
-            guard let base = header.baseAddress else { return }
-            ip.encode(payloadLength: segment.count, into: base)
-            bytes += header
-        }
-        let tcp = bytes.count
-        bytes += segment.prefix(kept - ipLength)
-        if segment.count >= 20, kept == total, segment[16] == 0, segment[17] == 0 {
-            let sum = InternetChecksum.checksum(of: segment, from: from, to: to)
-            bytes[tcp + 16] = UInt8(sum >> 8)
-            bytes[tcp + 17] = UInt8(sum & 0xFF)
-        }
+        CapturedPacket.append(segment, to: &bytes, limit: kept)
         return bytes
     }
 

@@ -1,13 +1,55 @@
-// Who watches segments on their way: the capture and the log. One for all links of a daemon.
+// Who watches segments on their way: the captures and the log. One for all links of a daemon.
 import Glibc
 import Impairments
 import TCPSegments
 
+/// A segment as it is seen on its way in or out.
+public struct TappedSegment {
+    /// The segment, its TCP header in front; valid during the call.
+    public let bytes: UnsafeRawBufferPointer
+    /// Its connection; the local end is ours.
+    public let tuple: FourTuple
+    /// True if it leaves.
+    public let isOutgoing: Bool
+    /// Why an impairment keeps it from going on, if one does.
+    public let drop: ImpairmentDrop?
+    /// The TUN device it goes through; nil: it travels in a frame.
+    public let device: String?
+    /// What its IP header says of congestion; frames have none.
+    public let ecn: ECNField
+    /// Nanoseconds since 1970.
+    public let time: Int64
+
+    /// Where it comes from.
+    public var source: Endpoint { isOutgoing ? tuple.local : tuple.remote }
+    /// Where it goes.
+    public var destination: Endpoint { isOutgoing ? tuple.remote : tuple.local }
+
+    /// One with these values.
+    public init(
+        bytes: UnsafeRawBufferPointer, tuple: FourTuple, isOutgoing: Bool, drop: ImpairmentDrop? = nil,
+        device: String? = nil, ecn: ECNField = .notCapable, time: Int64
+    ) {
+        self.bytes = bytes
+        self.tuple = tuple
+        self.isOutgoing = isOutgoing
+        self.drop = drop
+        self.device = device
+        self.ecn = ecn
+        self.time = time
+    }
+}
+
+/// Keeps segments: a file, or a stream for somebody who watches. Called by the event loop's thread.
+public protocol SegmentRecorder: AnyObject {
+    /// A segment passes, or would have.
+    func record(_ segment: TappedSegment)
+}
+
 /// Hears of every segment that enters or leaves, and of what filters did to it. Not thread-safe: the event loop's thread
 /// calls it.
 public final class SegmentTap {
-    /// Records segments, if set.
-    public var capture: CaptureWriter?
+    private var recorders: [any SegmentRecorder] = []
     /// Hears of every segment, for the log, if set. The tuple's local end is ours.
     public var observer: ((SegmentEvent, SegmentHeader, _ count: Int, FourTuple) -> Void)?
 
@@ -15,27 +57,43 @@ public final class SegmentTap {
     public init() {}
 
     /// True if anybody watches.
-    var isOn: Bool { capture != nil || observer != nil }
+    var isOn: Bool { !recorders.isEmpty || observer != nil }
 
-    /// A segment came in; `drop` says why an impairment keeps it from going on. It was on the wire: the capture has it in any
-    /// case, at the moment it came. `tuple.local` is ours.
+    /// From now on `recorder` sees all segments.
+    public func add(_ recorder: any SegmentRecorder) { recorders.append(recorder) }
+
+    /// From now on `recorder` sees nothing.
+    public func remove(_ recorder: any SegmentRecorder) { recorders.removeAll { $0 === recorder } }
+
+    /// A segment came in; `drop` says why an impairment keeps it from going on. It was on the wire: it is seen at the moment
+    /// it came. `tuple.local` is ours.
     func received(
         _ segment: UnsafeRawBufferPointer, _ header: SegmentHeader, count: Int, _ tuple: FourTuple,
-        drop: ImpairmentDrop? = nil
+        drop: ImpairmentDrop? = nil, through device: String? = nil, ecn: ECNField = .notCapable
     ) {
-        capture?.record(segment, from: tuple.remote.address, to: tuple.local.address, time: Self.wallClock())
+        record(segment, tuple, isOutgoing: false, drop, device, ecn)
         observer?(drop == nil ? .received : .dropReceived, header, count, tuple)
     }
 
-    /// A segment leaves, or would have; `drop` says why an impairment drops it, and then it is not captured. One that is
-    /// delayed is seen when it sets out, one that is corrupted as it was before.
+    /// A segment leaves, or would have; `drop` says why an impairment drops it. One that is delayed is seen when it sets out,
+    /// one that is corrupted as it was before.
     func sent(
         _ segment: UnsafeRawBufferPointer, _ header: SegmentHeader, count: Int, _ tuple: FourTuple,
-        drop: ImpairmentDrop? = nil
+        drop: ImpairmentDrop? = nil, through device: String? = nil, ecn: ECNField = .notCapable
     ) {
         observer?(drop == nil ? .sent : .dropSent, header, count, tuple)
-        guard drop == nil else { return }
-        capture?.record(segment, from: tuple.local.address, to: tuple.remote.address, time: Self.wallClock())
+        record(segment, tuple, isOutgoing: true, drop, device, ecn)
+    }
+
+    private func record(
+        _ segment: UnsafeRawBufferPointer, _ tuple: FourTuple, isOutgoing: Bool, _ drop: ImpairmentDrop?,
+        _ device: String?, _ ecn: ECNField
+    ) {
+        guard !recorders.isEmpty else { return }
+        let tapped = TappedSegment(
+            bytes: segment, tuple: tuple, isOutgoing: isOutgoing, drop: drop, device: device, ecn: ecn,
+            time: Self.wallClock())
+        for recorder in recorders { recorder.record(tapped) }
     }
 
     private static func wallClock() -> Int64 {

@@ -175,7 +175,11 @@ public final class TunLink: EventHandler {
         }
         bytes[16] = UInt8(sum >> 8)
         bytes[17] = UInt8(sum & 0xFF)
-        bytes.withUnsafeBytes { tap.sent($0, segment.header, count: segment.count, segment.tuple, drop: drop) }
+        bytes.withUnsafeBytes {
+            tap.sent(
+                $0, segment.header, count: segment.count, segment.tuple, drop: drop, through: configuration.name,
+                ecn: segment.ecn)
+        }
     }
 
     /// Sends one packet, which the kernel cuts into segments of `segmentSize` if that is not 0.
@@ -333,12 +337,18 @@ public final class TunLink: EventHandler {
         let payload = UnsafeRawBufferPointer(rebasing: segment[offset...])
         let link = ip.isIPv4 ? Self.link4 : Self.link6
         if filter.actsIn, let passage = filter.admit(.in, tuple, length: segment.count, at: now) {
-            if tap.isOn { tap.received(segment, header, count: payload.count, tuple, drop: passage.drop) }
+            if tap.isOn {
+                tap.received(
+                    segment, header, count: payload.count, tuple, drop: passage.drop, through: configuration.name,
+                    ecn: ip.ecn)
+            }
             statistics.badChecksums += filter.deliver(
                 segment, tuple, on: link, ecn: ip.ecn, isProtected: true, passage, to: self, at: now)
             return
         }
-        if tap.isOn { tap.received(segment, header, count: payload.count, tuple) }
+        if tap.isOn {
+            tap.received(segment, header, count: payload.count, tuple, through: configuration.name, ecn: ip.ecn)
+        }
         receiver.segmentArrived(header, payload: payload, tuple: tuple, on: link, ecn: ip.ecn, at: now)
     }
 

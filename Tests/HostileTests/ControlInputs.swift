@@ -6,7 +6,8 @@ import Impairments
 import TCPSegments
 
 extension HostileInput {
-    static let control: [HostileInput] = malformedRecords + senselessRequests + foreignDescriptors + silentClients
+    static let control: [HostileInput] =
+        malformedRecords + senselessRequests + foreignDescriptors + silentClients + captures
 
     private static func record(_ change: (inout chitcp_request) -> Void) -> [UInt8] {
         var request = chitcp_request()

@@ -58,7 +58,10 @@ import Testing
         segment[13] = 0x10
         let from = IPAddress(127, 77, 0, 1)
         let to = IPAddress(127, 77, 0, 2)
-        let bytes = segment.withUnsafeBytes { CaptureWriter.record($0, from: from, to: to, time: 3_000_000_005) }
+        let tuple = FourTuple(local: Endpoint(from, 4000), remote: Endpoint(to, 7))
+        let bytes = segment.withUnsafeBytes {
+            CaptureWriter.bytes(of: TappedSegment(bytes: $0, tuple: tuple, isOutgoing: true, time: 3_000_000_005))
+        }
         #expect(Array(bytes[..<16]) == [3, 0, 0, 0, 5, 0, 0, 0, 40, 0, 0, 0, 40, 0, 0, 0])
         let ip = Array(bytes[16..<36])
         #expect(ip[0] == 0x45 && ip[2] == 0 && ip[3] == 40 && ip[8] == 233 && ip[9] == 6)

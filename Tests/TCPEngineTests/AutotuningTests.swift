@@ -151,6 +151,25 @@ import Testing
         #expect(one.connection?.info.receiveBufferSize == 65_535)
     }
 
+    @Test(
+        "a small buffer that may grow can still be told of in the window's units",
+        arguments: [(1, 0), (100, 2), (2304, 7), (1 << 20, 7), (4096, 7)])
+    func smallBuffer(size: Int, shift: UInt8) throws {
+        let one = OneHost {
+            $0.connection.receiveBufferSize = size
+            $0.connection.maximumReceiveBuffer = 6 << 20
+        }
+        try one.listen()
+        let answer = try #require(one.inject(.syn, seq: 0) { $0.windowScale = 7 }.first)
+        #expect(answer.header.options.windowScale == shift)
+        // It is read as it comes: the window never closes for good.
+        one.inject(.ack, seq: 1, ack: 1)
+        for byte in 0..<20 {
+            _ = one.inject([.ack, .psh], seq: 1 + byte, ack: 1, [7])
+            #expect(one.read() == [7])
+        }
+    }
+
     @Test("the shift of the SYN counts, whatever becomes of the buffer before the answer")
     func shift() throws {
         let one = OneHost()

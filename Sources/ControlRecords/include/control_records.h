@@ -44,6 +44,10 @@ enum chitcp_operation {
     CHITCP_OP_OPTIONS = 12, /* -> data: the options set so far, each a struct chitcp_option and its value */
     CHITCP_OP_QUEUES = 13,  /* -> argument[0] bytes the peer has not acknowledged, [1] those of them not sent yet */
     CHITCP_OP_TOTALS = 14,  /* -> data: struct chitcp_totals */
+    CHITCP_OP_CAPTURE = 15, /* argument[0] bytes of each packet to keep, 0: all; data: at most CHITCP_FILTERS_MAX struct
+                               chitcp_address, one of which one of its ends has to be (family 0: any address, port 0: any
+                               port); carries the writing end of a pipe, through which pcapng comes until this connection
+                               ends; EPERM unless the client is root or the daemon's user, EBUSY if too many watch */
     CHITCP_OP_IMPAIR = 20,  /* data: struct chitcp_impairment, which from now on happens to its segments; EPERM unless the
                                client is root or the daemon's user */
     CHITCP_OP_IMPAIR_CLEAR = 21, /* argument[0] CHITCP_IMPAIR_OUT or CHITCP_IMPAIR_IN or both; address: only what was said
@@ -57,6 +61,7 @@ enum chitcp_operation {
 #define CHITCP_STATE_LISTEN 1
 
 #define CHITCP_DATA_MAX 512
+#define CHITCP_FILTERS_MAX 16
 
 /* What `chitcp run` tells the preload besides CHITCPD_SOCK: ranges of addresses ("10.0.0.0/8,::1/128") that alone are the
  * daemon's, or that are the kernel's. */
