@@ -123,7 +123,9 @@ extension Connection {
         let length = segment.length
         let acceptable: Bool
         if length == 0 {
-            acceptable = window == 0 ? fromNext == 0 : fromNext >= 0 && fromNext < window
+            acceptable =
+                window == 0
+                ? fromNext == 0 : fromNext >= 0 && (fromNext < window || isAtEdge(segment, fromNext, window))
         } else {
             // A segment that begins at RCV.NXT is looked at even if the window is closed: its ACK counts
             // (RFC 9293 3.10.7.4: "special allowance should be made to accept valid ACKs, URGs, and RSTs").
@@ -138,6 +140,12 @@ extension Connection {
         // An old duplicate may still acknowledge something new; RFC 9293 3.10.7.4 asks only for the answer.
         noteDuplicate(of: segment)
         return .acknowledge
+    }
+
+    /// Deviation: an ACK at the window's right edge is taken. That is where all of them lie when a window of data is in flight:
+    /// if both ends lose theirs, neither would ever hear what the other has received.
+    private func isAtEdge(_ segment: ArrivingSegment, _ fromNext: Int, _ window: Int) -> Bool {
+        fromNext == window && !segment.bits.contains(.rst) && state != .synReceived
     }
 
     /// Second: RST. RFC 5961 3.2: only the exact number resets; one in the window is challenged, one outside dropped.

@@ -8,7 +8,7 @@ extension Connection {
         if congestion.pacingRate > 0 { return congestion.pacingRate }
         guard configuration.pacing, let smoothed = roundTrip.smoothed else { return 0 }
         let gain = congestion.window < congestion.slowStartThreshold / 2 ? 200 : 120
-        return max(1, proportion(sendWindow / 100 * gain, nanosecondsPerSecond, Int(smoothed.nanoseconds)))
+        return max(1, proportion(sendWindow * gain / 100, nanosecondsPerSecond, Int(smoothed.nanoseconds)))
     }
 
     /// How much leaves at once: a millisecond's worth, at least two segments.
