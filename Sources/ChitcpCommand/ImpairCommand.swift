@@ -75,6 +75,8 @@ struct ImpairSetCommand: ParsableCommand {
     var rate: String?
     @Option(help: ArgumentHelp("What may wait in front of the rate (100kB).", valueName: "size"))
     var queue: String?
+    @Option(help: ArgumentHelp("Have packets above this size vanish, e.g. 1400.", valueName: "size"))
+    var largest: String?
     @Option(help: "The seed of all chances: the same seed and the same segments give the same losses (1).")
     var seed: UInt64?
     @OptionGroup var daemon: DaemonOption
@@ -83,7 +85,7 @@ struct ImpairSetCommand: ParsableCommand {
         [
             ("loss", loss), ("burst", burst), ("delay", delay), ("jitter", jitter), ("reorder", reorder),
             ("duplicate", duplicate), ("corrupt", corrupt), ("rate", rate), ("queue", queue),
-            ("seed", seed.map { "\($0)" }),
+            ("largest", largest), ("seed", seed.map { "\($0)" }),
         ].compactMap { name, value in value.map { "\(name)=\($0)" } }
     }
 

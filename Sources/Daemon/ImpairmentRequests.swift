@@ -79,6 +79,7 @@ extension ImpairmentRule {
         c.jitter = .nanoseconds(Int64(clamping: record.jitter))
         c.rate = Int64(clamping: record.rate)
         c.queueLimit = Int(clamping: record.queue_limit)
+        c.largestPacket = Int(record.largest)
         guard c.isWithinBounds else { return nil }
         var peer: IPAddress?
         if record.peer.family != 0 {
@@ -106,6 +107,7 @@ extension ImpairmentRule {
         r.jitter = UInt64(clamping: c.jitter.nanoseconds)
         r.rate = UInt64(clamping: c.rate)
         r.queue_limit = UInt64(clamping: c.queueLimit)
+        r.largest = UInt32(clamping: c.largestPacket)
         return r
     }
 }
@@ -115,7 +117,7 @@ extension chitcp_impairment_status {
         self.init()
         rule = status.rule.record
         segments = UInt64(clamping: status.counters.packets)
-        lost = UInt64(clamping: status.counters.lost)
+        lost = UInt64(clamping: status.counters.lost + status.counters.tooLarge)
         queue_dropped = UInt64(clamping: status.counters.queueDropped)
         overflowed = UInt64(clamping: status.overflowed)
         delayed = UInt64(clamping: status.counters.delayed)

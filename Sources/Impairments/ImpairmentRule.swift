@@ -121,13 +121,16 @@ extension ImpairmentConfiguration {
     public static let maximumDelay = TimeInterval.seconds(3600)
     /// The lowest and the highest rate, in bits per second.
     public static let rates: ClosedRange<Int64> = 1_000...1_000_000_000_000
+    /// What the largest packet may be, in bytes: no link of IPv4 takes less (RFC 791 3.2).
+    public static let largestPackets = 68...65_535
     /// The largest queue, in bytes.
     public static let maximumQueue = 1 << 30
 
     /// An impairment from words like `loss=1%,delay=20ms,jitter=5ms`, between commas or blanks:
     /// `loss=1%`, `burst=0.5%/4` (bursts begin at so many packets and last so many on average), `delay=20ms`, `jitter=5ms`,
     /// `reorder=1%` or `1%/5ms` (so many packets are held back for so long), `duplicate=0.1%`, `corrupt=0.01%`,
-    /// `rate=10mbit`, `queue=100kB` (in front of the rate), `mark=30kB` (with so much in the queue).
+    /// `rate=10mbit`, `queue=100kB` (in front of the rate), `mark=30kB` (with so much in the queue), `largest=1400` (what is
+    /// larger vanishes).
     public init(parsing text: some StringProtocol) throws(ImpairmentError) {
         try self.init(ImpairmentWord.split(text))
     }
@@ -192,9 +195,14 @@ extension ImpairmentConfiguration {
             rate = value
         case "queue": queueLimit = try bytes()
         case "mark": markThreshold = try bytes()
+        case "largest":
+            guard let value = Quantity.size(word.value), Self.largestPackets.contains(value) else {
+                throw mistake("a packet's size like 1400, from 68 to 65535 bytes")
+            }
+            largestPacket = value
         default:
             throw ImpairmentError(
-                "\(word.name): not an impairment (loss, burst, delay, jitter, reorder, duplicate, corrupt, rate, queue)"
+                "\(word.name): not an impairment (loss, burst, delay, jitter, reorder, duplicate, corrupt, rate, queue, largest)"
             )
         }
     }
@@ -207,6 +215,7 @@ extension ImpairmentConfiguration {
             && times.allSatisfy { .zero <= $0 && $0 <= Self.maximumDelay }
             && (rate == 0 || Self.rates.contains(rate)) && (1...Self.maximumQueue).contains(queueLimit)
             && (0...Self.maximumQueue).contains(markThreshold)
+            && (largestPacket == 0 || Self.largestPackets.contains(largestPacket))
     }
 }
 
@@ -233,6 +242,7 @@ extension ImpairmentConfiguration: CustomStringConvertible {
             words.append("queue=\(Quantity.text(size: queueLimit))")
             if markThreshold > 0 { words.append("mark=\(Quantity.text(size: markThreshold))") }
         }
+        if largestPacket > 0 { words.append("largest=\(Quantity.text(size: largestPacket))") }
         return words.isEmpty ? "nothing" : words.joined(separator: " ")
     }
 }

@@ -10,7 +10,8 @@ struct ImpairmentWordsTests {
         arguments: [
             "loss=1%", "loss=0.01% delay=20ms", "burst=0.5%/4 delay=1.5ms jitter=300us", "reorder=1%",
             "reorder=1%/7ms duplicate=0.1% corrupt=0.0001%", "rate=10mbit queue=100kB", "rate=1.5gbit queue=64KiB",
-            "rate=9.6kbit queue=1500 mark=500", "loss=100%", "delay=90s",
+            "rate=9.6kbit queue=1500 mark=500", "loss=100%", "delay=90s", "largest=1400",
+            "loss=1% largest=1280",
         ])
     func roundTrip(words: String) throws {
         let configuration = try ImpairmentConfiguration(parsing: words)
@@ -40,7 +41,8 @@ struct ImpairmentWordsTests {
             ("delay=2h", "delay=2h"), ("delay=3601s", "at most 3600s"), ("burst=1%", "burst=1%"),
             ("burst=1%/0", "burst=1%/0"), ("burst=1%/x", "burst=1%/x"), ("reorder=1%/x", "reorder=1%/x"),
             ("rate=10", "rate=10"), ("rate=1bit", "from 1kbit"), ("rate=9999gbit", "1000gbit"),
-            ("queue=1kB", "go with a rate"), ("rate=1mbit queue=2GiB", "at most 1GiB"), ("speed=1", "speed"),
+            ("queue=1kB", "go with a rate"), ("largest=67", "largest=67"), ("largest=65536", "from 68"),
+            ("rate=1mbit queue=2GiB", "at most 1GiB"), ("speed=1", "speed"),
             ("=1", "=1"), ("direction=up", "direction=up"), ("to=nobody", "to=nobody"),
             ("from=0.0.0.0", "from=0.0.0.0"),
             ("seed=-1", "seed=-1"), ("rate=1mbit mark=1kB", "only a relay"),

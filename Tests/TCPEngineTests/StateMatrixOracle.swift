@@ -159,7 +159,11 @@ enum Oracle {
         let isAcceptable: Bool
         switch (g.length, s.rcvWnd) {
         case (0, 0): isAcceptable = g.seq == s.rcvNxt
-        case (0, _): isAcceptable = isInWindow(g.seq)
+        case (0, _):
+            // Deviation: an ACK at the right edge, where it lies behind a window of data that was lost.
+            let isAtEdge =
+                g.seq == edge && !bits.contains(.rst) && s.state != .synReceived && s.state != .timeWait
+            isAcceptable = isInWindow(g.seq) || isAtEdge
         case (_, 0):
             // "special allowance should be made to accept valid ACKs, URGs, and RSTs"
             isAcceptable = g.seq <= s.rcvNxt && last >= s.rcvNxt

@@ -160,7 +160,7 @@ struct chitcp_impairment {
     uint32_t loss;
     uint32_t burst_begin, burst_end;
     uint32_t reorder, duplicate, corrupt;
-    uint32_t reserved;
+    uint32_t largest;           /* packets above this size vanish */
     uint64_t seed;
     uint64_t reorder_delay, delay, jitter;
     uint64_t rate;              /* bits per second */

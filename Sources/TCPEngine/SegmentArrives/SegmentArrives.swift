@@ -128,9 +128,9 @@ extension Connection {
         let length = segment.length
         let acceptable: Bool
         if length == 0 {
-            // FreeBSD takes what lies at the edge.
-            let limit = configuration.answersLikeFreeBSD ? window + 1 : window
-            acceptable = window == 0 ? fromNext == 0 : fromNext >= 0 && fromNext < limit
+            acceptable =
+                window == 0
+                ? fromNext == 0 : fromNext >= 0 && (fromNext < window || isAtEdge(segment, fromNext, window))
         } else {
             // A segment that begins at RCV.NXT is looked at even if the window is closed: its ACK counts
             // (RFC 9293 3.10.7.4: "special allowance should be made to accept valid ACKs, URGs, and RSTs").
@@ -145,6 +145,14 @@ extension Connection {
         // An old duplicate may still acknowledge something new; RFC 9293 3.10.7.4 asks only for the answer.
         noteDuplicate(of: segment)
         return .acknowledge
+    }
+
+    /// Deviation: an ACK at the window's right edge is taken. That is where all of them lie when a window of data is in flight:
+    /// if both ends lose theirs, neither would ever hear what the other has received.
+    private func isAtEdge(_ segment: ArrivingSegment, _ fromNext: Int, _ window: Int) -> Bool {
+        // FreeBSD takes whatever lies there.
+        fromNext == window
+            && (configuration.answersLikeFreeBSD || !segment.bits.contains(.rst) && state != .synReceived)
     }
 
     /// Second: RST. RFC 5961 3.2: only the exact number resets; one in the window is challenged, one outside dropped.

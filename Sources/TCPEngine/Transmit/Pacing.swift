@@ -10,7 +10,7 @@ extension Connection {
         guard configuration.pacing || limit < .max else { return 0 }
         guard let smoothed = roundTrip.smoothed else { return limit < .max ? limit : 0 }
         let gain = congestion.window < congestion.slowStartThreshold / 2 ? 200 : 120
-        return min(max(1, proportion(sendWindow / 100 * gain, nanosecondsPerSecond, Int(smoothed.nanoseconds))), limit)
+        return min(max(1, proportion(sendWindow * gain / 100, nanosecondsPerSecond, Int(smoothed.nanoseconds))), limit)
     }
 
     /// How much leaves at once: a millisecond's worth, at least two segments.

@@ -52,7 +52,8 @@ enum SendDecision: Equatable {
         guard s.unsent > 0 else { return .hold(.nothingToSend) }
         guard s.usableWindow > 0 else { return .hold(.window) }
         let allowed = min(s.unsent, s.usableWindow)
-        guard s.pacedAllowance >= min(allowed, s.segmentSize) else { return .hold(.pacing) }
+        // An empty network takes one segment, whatever the pace: it may be larger than what a slow pace ever saves up for.
+        guard s.pacedAllowance >= min(allowed, s.segmentSize) || s.inFlight == 0 else { return .hold(.pacing) }
         if allowed >= s.segmentSize {
             var room = min(allowed, s.congestionRoom, max(s.batchLimit, s.segmentSize), s.pacedAllowance)
             if room < s.segmentSize {
