@@ -10,8 +10,7 @@ public struct ChitcpCommand: ParsableCommand {
         subcommands: [
             DaemonSubcommand.self, DemoCommand.self, EchoCommand.self, CatCommand.self, PerfCommand.self,
             SocketsCommand.self, CaptureCommand.self, ImpairCommand.self, RelayCommand.self, LabCommand.self,
-            RunCommand.self,
-            DrillCommand.self, SimulateCommand.self,
+            RunCommand.self, DrillCommand.self, SimulateCommand.self,
         ])
 
     /// The command without arguments, as the parser wants it.

@@ -79,6 +79,7 @@ extension ImpairmentRule {
         c.jitter = .nanoseconds(Int64(clamping: record.jitter))
         c.rate = Int64(clamping: record.rate)
         c.queueLimit = Int(clamping: record.queue_limit)
+        c.markThreshold = Int(clamping: record.mark_threshold)
         guard c.isWithinBounds else { return nil }
         var peer: IPAddress?
         if record.peer.family != 0 {
@@ -106,6 +107,7 @@ extension ImpairmentRule {
         r.jitter = UInt64(clamping: c.jitter.nanoseconds)
         r.rate = UInt64(clamping: c.rate)
         r.queue_limit = UInt64(clamping: c.queueLimit)
+        r.mark_threshold = UInt64(clamping: c.markThreshold)
         return r
     }
 }
@@ -122,6 +124,7 @@ extension chitcp_impairment_status {
         reordered = UInt64(clamping: status.counters.reordered)
         duplicated = UInt64(clamping: status.counters.duplicated)
         corrupted = UInt64(clamping: status.counters.corrupted)
+        marked = UInt64(clamping: status.counters.marked)
         held_segments = UInt64(clamping: status.heldSegments)
         held_bytes = UInt64(clamping: status.heldBytes)
     }

@@ -70,7 +70,7 @@ struct LabFileTests {
             ("hosts:\n  a:\n  b:\nlinks:\n- between: [a, c]\n", 5, "c is not among the hosts: a, b"),
             ("hosts:\n  a:\nlinks:\n- between: [a, a]\n", 4, "no link to itself"),
             ("hosts:\n  a:\n  b:\nlinks:\n- between: [a, b]\n- between: [b, a]\n", 6, "already, in line 5"),
-            ("hosts:\n  a:\n  b:\nlinks:\n- between: [a, b]\n  impair: mark=1kB,rate=1mbit\n", 6, "only chitcp relay"),
+            ("hosts:\n  a:\n  b:\nlinks:\n- between: [a, b]\n  impair: mark=1kB\n", 6, "go with a rate"),
             ("hosts:\n  a:\n  b:\nlinks:\n- between: [a, b]\n  impair: loss=1%\n  back: loss=1%\n", 5, "each way"),
             (
                 "hosts:\n  a: {kernel: true}\n  b: {kernel: true}\nlinks:\n- between: [a, b]\n  impair: loss=1%\n", 5,

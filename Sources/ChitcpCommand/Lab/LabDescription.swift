@@ -110,9 +110,6 @@ struct LabReader {
         do throws(ImpairmentError) { read = try ImpairmentConfiguration.parse(words) } catch {
             throw mistake(node.line, "\(error)")
         }
-        guard read.configuration.markThreshold == 0 else {
-            throw mistake(node.line, "mark: only chitcp relay marks packets")
-        }
         return LabImpairment(configuration: read.configuration, seed: read.seed)
     }
 
