@@ -9,8 +9,8 @@ public struct ChitcpCommand: ParsableCommand {
         commandName: "chitcp", abstract: "A TCP you can read, run and take apart.",
         subcommands: [
             DaemonSubcommand.self, DemoCommand.self, EchoCommand.self, CatCommand.self, PerfCommand.self,
-            SocketsCommand.self, CaptureCommand.self, ImpairCommand.self, RelayCommand.self, RunCommand.self,
-            DrillCommand.self, SimulateCommand.self,
+            SocketsCommand.self, CaptureCommand.self, ImpairCommand.self, RelayCommand.self, LabCommand.self,
+            RunCommand.self, DrillCommand.self, SimulateCommand.self,
         ])
 
     /// The command without arguments, as the parser wants it.

@@ -77,6 +77,10 @@ struct ImpairSetCommand: ParsableCommand {
     var queue: String?
     @Option(help: ArgumentHelp("Have packets above this size vanish, e.g. 1400.", valueName: "size"))
     var largest: String?
+    @Option(
+        help: ArgumentHelp(
+            "Mark packets (ECN) that find more than this in the queue, on TUN devices.", valueName: "size"))
+    var mark: String?
     @Option(help: "The seed of all chances: the same seed and the same segments give the same losses (1).")
     var seed: UInt64?
     @OptionGroup var daemon: DaemonOption
@@ -85,7 +89,7 @@ struct ImpairSetCommand: ParsableCommand {
         [
             ("loss", loss), ("burst", burst), ("delay", delay), ("jitter", jitter), ("reorder", reorder),
             ("duplicate", duplicate), ("corrupt", corrupt), ("rate", rate), ("queue", queue),
-            ("largest", largest), ("seed", seed.map { "\($0)" }),
+            ("largest", largest), ("mark", mark), ("seed", seed.map { "\($0)" }),
         ].compactMap { name, value in value.map { "\(name)=\($0)" } }
     }
 
@@ -193,6 +197,7 @@ func describe(_ status: chitcp_impairment_status) -> [String] {
         ("lost", status.lost), ("dropped by the queue", status.queue_dropped),
         ("dropped for want of memory", status.overflowed), ("delayed", status.delayed),
         ("reordered", status.reordered), ("duplicated", status.duplicated), ("corrupted", status.corrupted),
+        ("to be marked", status.marked),
     ]
     let happened = counts.filter { $0.1 > 0 }.map { "\($0.1) \($0.0)" }
     return [

@@ -104,15 +104,23 @@ extension Belongings {
 }
 
 /// Where the library lies that is put in front of programs.
-enum Preload {
+public enum Preload {
     private static let name = "libchitcp-preload.so"
+
+    /// In a process that has it in front (a shell under `chitcp run` has started it): begins again without. This command
+    /// speaks with the daemon itself, and must see its sockets as they are.
+    public static func leave() {
+        guard let value = getenv("LD_PRELOAD") else { return }
+        let all = String(cString: value).split { $0 == ":" || $0 == " " }
+        let others = all.filter { !$0.hasSuffix("/" + name) }
+        guard others.count < all.count else { return }
+        if others.isEmpty { unsetenv("LD_PRELOAD") } else { setenv("LD_PRELOAD", others.joined(separator: ":"), 1) }
+        execv("/proc/self/exe", CommandLine.unsafeArgv)
+    }
 
     /// Beside this executable (a build folder), or in ../lib (installed).
     static func path() throws -> String {
-        var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
-        let n = readlink("/proc/self/exe", &buffer, buffer.count - 1)
-        guard n > 0 else { throw CommandError("cannot find where chitcp lies", errno: errno) }
-        let executable = String(decoding: buffer[..<n].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        guard let executable = ownPath() else { throw CommandError("cannot find where chitcp lies", errno: errno) }
         let folder = executable[..<(executable.lastIndex(of: "/") ?? executable.startIndex)]
         for candidate in ["\(folder)/\(name)", "\(folder)/../lib/\(name)"] where access(candidate, R_OK) == 0 {
             // The loader splits LD_PRELOAD at these.

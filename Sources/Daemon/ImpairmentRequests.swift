@@ -80,6 +80,7 @@ extension ImpairmentRule {
         c.rate = Int64(clamping: record.rate)
         c.queueLimit = Int(clamping: record.queue_limit)
         c.largestPacket = Int(record.largest)
+        c.markThreshold = Int(clamping: record.mark_threshold)
         guard c.isWithinBounds else { return nil }
         var peer: IPAddress?
         if record.peer.family != 0 {
@@ -108,6 +109,7 @@ extension ImpairmentRule {
         r.rate = UInt64(clamping: c.rate)
         r.queue_limit = UInt64(clamping: c.queueLimit)
         r.largest = UInt32(clamping: c.largestPacket)
+        r.mark_threshold = UInt64(clamping: c.markThreshold)
         return r
     }
 }
@@ -124,6 +126,7 @@ extension chitcp_impairment_status {
         reordered = UInt64(clamping: status.counters.reordered)
         duplicated = UInt64(clamping: status.counters.duplicated)
         corrupted = UInt64(clamping: status.counters.corrupted)
+        marked = UInt64(clamping: status.counters.marked)
         held_segments = UInt64(clamping: status.heldSegments)
         held_bytes = UInt64(clamping: status.heldBytes)
     }

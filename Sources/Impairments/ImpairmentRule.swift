@@ -64,9 +64,6 @@ public struct ImpairmentRule: Sendable, Equatable {
         case let other?: throw ImpairmentError("direction=\(other): out, in or both")
         }
         let configuration = try ImpairmentConfiguration(words)
-        guard configuration.markThreshold == 0 else {
-            throw ImpairmentError("mark: only a relay marks packets; segments in a daemon have no IP header yet")
-        }
         return directions.map { direction in
             ImpairmentRule(
                 direction, peer: direction == .out ? to ?? from : from ?? to, configuration,
@@ -202,7 +199,10 @@ extension ImpairmentConfiguration {
             largestPacket = value
         default:
             throw ImpairmentError(
-                "\(word.name): not an impairment (loss, burst, delay, jitter, reorder, duplicate, corrupt, rate, queue, largest)"
+                """
+                \(word.name): not an impairment (loss, burst, delay, jitter, reorder, duplicate, corrupt, rate, queue, mark, \
+                largest)
+                """
             )
         }
     }

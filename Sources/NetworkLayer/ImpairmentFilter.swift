@@ -192,6 +192,7 @@ public final class ImpairmentFilter {
         for delivery in passage.fate.deliveries {
             var copy = segment
             copy.flippedBit = delivery.flippedBit.map { $0 % (length * 8) }
+            if delivery.isMarked { copy.ecn = segment.ecn.marked }
             if delivery.at <= now {
                 carrier.carry(copy, at: now)
             } else {
@@ -216,7 +217,8 @@ public final class ImpairmentFilter {
                     continue
                 }
             }
-            let copy = IncomingSegment(bytes: bytes, tuple: tuple, link: link, ecn: ecn)
+            let copy = IncomingSegment(
+                bytes: bytes, tuple: tuple, link: link, ecn: delivery.isMarked ? ecn.marked : ecn)
             if delivery.at <= now {
                 carrier.deliver(copy, at: now)
             } else {

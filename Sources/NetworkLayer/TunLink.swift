@@ -279,7 +279,9 @@ public final class TunLink: EventHandler {
     public func descriptorReady(_ readiness: Readiness, at now: Instant) {
         guard !readiness.isDisjoint(with: [.readable, .hangup, .readHangup]) else { return }
         // What happens to segments happens to those the sender made, not to what its kernel has put together.
-        if filter.actsIn == device.takesLargePackets { device.takeLargePackets(!filter.actsIn) }
+        // The same holds for what a capture shows.
+        let takesLarge = !filter.actsIn && !tap.isOn
+        if takesLarge != device.takesLargePackets { device.takeLargePackets(takesLarge) }
         // A turn of 64 packets, then others get theirs.
         for _ in 0..<64 {
             let n = read(device.descriptor, input.base, input.capacity)
@@ -337,19 +339,35 @@ public final class TunLink: EventHandler {
         let payload = UnsafeRawBufferPointer(rebasing: segment[offset...])
         let link = ip.isIPv4 ? Self.link4 : Self.link6
         if filter.actsIn, let passage = filter.admit(.in, tuple, length: segment.count, at: now) {
-            if tap.isOn {
-                tap.received(
-                    segment, header, count: payload.count, tuple, drop: passage.drop, through: configuration.name,
-                    ecn: ip.ecn)
-            }
+            if tap.isOn { show(segment, header, count: payload.count, tuple, drop: passage.drop, ecn: ip.ecn) }
             statistics.badChecksums += filter.deliver(
                 segment, tuple, on: link, ecn: ip.ecn, isProtected: true, passage, to: self, at: now)
             return
         }
-        if tap.isOn {
-            tap.received(segment, header, count: payload.count, tuple, through: configuration.name, ecn: ip.ecn)
-        }
+        if tap.isOn { show(segment, header, count: payload.count, tuple, drop: nil, ecn: ip.ecn) }
         receiver.segmentArrived(header, payload: payload, tuple: tuple, on: link, ecn: ip.ecn, at: now)
+    }
+
+    /// Has the tap see a segment that came in, with its checksum: the kernel's first packets may have come without.
+    private func show(
+        _ segment: UnsafeRawBufferPointer, _ header: SegmentHeader, count: Int, _ tuple: FourTuple,
+        drop: ImpairmentDrop?, ecn: ECNField
+    ) {
+        let (from, to) = (tuple.remote.address, tuple.local.address)
+        guard !InternetChecksum.isValid(segment, from: from, to: to) else {
+            tap.received(
+                segment, header, count: count, tuple, drop: drop, through: configuration.name, ecn: ecn)
+            return
+        }
+        var bytes = Array(segment)
+        bytes[16] = 0
+        bytes[17] = 0
+        let sum = bytes.withUnsafeBytes { InternetChecksum.checksum(of: $0, from: from, to: to) }
+        bytes[16] = UInt8(sum >> 8)
+        bytes[17] = UInt8(sum & 0xFF)
+        bytes.withUnsafeBytes {
+            tap.received($0, header, count: count, tuple, drop: drop, through: configuration.name, ecn: ecn)
+        }
     }
 
     private func messageArrived(_ message: UnsafeRawBufferPointer, _ ip: IPHeader, at now: Instant) {

@@ -10,6 +10,9 @@ public enum ECNField: UInt8, Sendable {
     case capable0 = 2
     /// CE: a router has met congestion.
     case congestionExperienced = 3
+
+    /// What a router makes of it that marks the packet: only one whose ends know ECN.
+    public var marked: ECNField { self == .notCapable ? .notCapable : .congestionExperienced }
 }
 
 /// What is wrong with an IP packet.

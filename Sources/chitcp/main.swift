@@ -1,4 +1,5 @@
 import ChitcpCommand
 
+Preload.leave()
 endWithParent()
 ChitcpCommand.main()

@@ -12,7 +12,8 @@ final class Bench {
     let path: DaemonPath
     private let signal: Daemon.StopSignal
     private var thread = pthread_t()
-    private let folder: String
+    private var isRunning = true
+    let folder: String
 
     static let kernel4 = IPAddress(10, 77, 0, 1), daemon4 = IPAddress(10, 77, 0, 2)
     static let kernel6 = IPAddress(high: 0xfd77 << 48, low: 1), daemon6 = IPAddress(high: 0xfd77 << 48, low: 2)
@@ -65,9 +66,16 @@ final class Bench {
         try #require(result == 0)
     }
 
-    deinit {
+    /// Ends the daemon, and with it what it captures.
+    func stop() {
+        guard isRunning else { return }
+        isRunning = false
         signal.stop()
         pthread_join(thread, nil)
+    }
+
+    deinit {
+        stop()
         for name in ["daemon", "daemon.control", "capture.pcap"] { unlink(folder + "/" + name) }
         rmdir(folder)
     }

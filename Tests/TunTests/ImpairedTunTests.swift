@@ -50,6 +50,32 @@ struct ImpairedTunTests {
         #expect(caught > 0)
     }
 
+    @Test("a queue marks what knows ECN, in both directions, and nothing need be dropped", arguments: ["out", "in"])
+    func marks(direction: String) throws {
+        let bench = try Bench(commands: "echo 1 > /proc/sys/net/ipv4/tcp_ecn") {
+            $0.host.connection.ecn = .classic
+        }
+        for rule in try ImpairmentRule.parse("rate=50mbit,queue=1MB,mark=30kB,direction=\(direction)") {
+            try DaemonControl.impair(rule.record, at: bench.path)
+        }
+        let (kernel, ours) = try bench.connected(kernelConnects: true, isIPv4: true)
+        let data = pattern(1_500_000)
+        let sender = Background {
+            if direction == "in" {
+                try kernel.send(data)
+                kernel.shutdownSending()
+            } else {
+                try ours.send(data)
+                try ours.shutdown(.sending)
+            }
+        }
+        #expect(try (direction == "in" ? ours.receiveAll() : kernel.receiveAll()) == data)
+        #expect(sender.join() == nil)
+        let status = try #require(try DaemonControl.impairments(of: bench.path).first)
+        // Who is told of marks sends slower: nobody fills the queue.
+        #expect(status.marked > 0 && status.queue_dropped == 0)
+    }
+
     @Test("a rate keeps the kernel's sender back, and its queue drops")
     func rate() throws {
         let bench = try Bench()

@@ -37,10 +37,18 @@ final class CommandProcess {
         posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
         posix_spawn_file_actions_adddup2(&actions, output, 1)
         posix_spawn_file_actions_adddup2(&actions, output, 2)
+        // The threads of tests block signals that programs count on.
+        var attributes = posix_spawnattr_t()
+        posix_spawnattr_init(&attributes)
+        defer { posix_spawnattr_destroy(&attributes) }
+        var none = sigset_t()
+        sigemptyset(&none)
+        posix_spawnattr_setsigmask(&attributes, &none)
+        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
         let words = arguments.map { strdup($0) } + [nil]
         defer { for word in words { free(word) } }
         var pid: pid_t = 0
-        let code = posix_spawn(&pid, path, &actions, nil, words, environ)
+        let code = posix_spawn(&pid, path, &actions, &attributes, words, environ)
         try #require(code == 0, "\(path) did not start: \(String(cString: strerror(code)))")
         self.pid = pid
     }
@@ -71,7 +79,21 @@ final class CommandProcess {
     func end(_ signal: Int32 = SIGTERM) -> Int32 {
         guard !hasEnded else { return -1 }
         kill(pid, signal)
+        return wait()
+    }
+
+    /// Waits for its end, at most a minute: its exit code, or 128 plus the signal that ended it.
+    func wait() -> Int32 {
+        guard !hasEnded else { return -1 }
         var status: Int32 = 0
+        for _ in 0..<12_000 {
+            if waitpid(pid, &status, WNOHANG) == pid {
+                hasEnded = true
+                return status & 0x7F == 0 ? (status >> 8) & 0xFF : 128 + (status & 0x7F)
+            }
+            usleep(5_000)  // between two looks
+        }
+        kill(pid, SIGKILL)
         while waitpid(pid, &status, 0) < 0, errno == EINTR {}
         hasEnded = true
         return status & 0x7F == 0 ? (status >> 8) & 0xFF : 128 + (status & 0x7F)

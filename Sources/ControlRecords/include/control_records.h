@@ -165,6 +165,7 @@ struct chitcp_impairment {
     uint64_t reorder_delay, delay, jitter;
     uint64_t rate;              /* bits per second */
     uint64_t queue_limit;
+    uint64_t mark_threshold;    /* bytes in the queue past which a packet gets ECN's mark; 0: none does */
 };
 
 /* An impairment and what it did so far, in segments. */
@@ -172,7 +173,7 @@ struct chitcp_impairment_status {
     struct chitcp_impairment rule;
     uint64_t segments;          /* that met it */
     uint64_t lost, queue_dropped, overflowed; /* the last: for want of room to hold them back */
-    uint64_t delayed, reordered, duplicated, corrupted;
+    uint64_t delayed, reordered, duplicated, corrupted, marked;
     uint64_t held_segments, held_bytes;       /* back at this moment */
 };
 
