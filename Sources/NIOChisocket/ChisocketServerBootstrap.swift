@@ -65,17 +65,17 @@ public struct ChisocketServerBootstrap: Sendable {
 
     /// Listens on the first address of a host; port 0 lets the daemon choose one (see the channel's `localAddress`).
     public func bind(host: String, port: Int) -> EventLoopFuture<any Channel> {
-        listen(prepare: beginAtTheEnd) { try await address(of: host, port: port) }.map { $0.0 }
+        listen(prepare: startChildren) { try await address(of: host, port: port) }.map { $0.0 }
     }
 
     /// Listens on an address of IPv4 or IPv6.
     public func bind(to address: SocketAddress) -> EventLoopFuture<any Channel> {
-        listen(prepare: beginAtTheEnd) { try ChisocketAddress(address, call: "bind") }.map { $0.0 }
+        listen(prepare: startChildren) { try ChisocketAddress(address, call: "bind") }.map { $0.0 }
     }
 
-    private var beginAtTheEnd: @Sendable (ChisocketServerChannel) -> Void {
+    private var startChildren: @Sendable (ChisocketServerChannel) throws -> Void {
         let (initialize, options) = (childInitializer, childOptions)
-        return { $0.begin = { child in start(child, options, initialize).whenFailure { _ in } } }
+        return { try $0.pipeline.syncOperations.addHandler(ChildStarter(options, handsOn: false, initialize)) }
     }
 
     // MARK: Tasks
@@ -117,7 +117,9 @@ public struct ChisocketServerBootstrap: Sendable {
         return try await listen(
             prepare: { [configuration] channel in
                 try channel.pipeline.syncOperations.addHandler(
-                    ChildStarter(options) { child in first(child).flatMap { childChannelInitializer(child) } })
+                    ChildStarter(options, handsOn: true) { child in
+                        first(child).flatMap { childChannelInitializer(child) }
+                    })
                 return try NIOAsyncChannel<Output, Never>(
                     wrappingChannelSynchronously: channel, configuration: configuration)
             }, address
@@ -176,27 +178,40 @@ private func start<Output: Sendable>(
     }
 }
 
-/// Turns the connections that a server channel reads into what their initializer makes of them, in their order.
+/// The last of a server channel's handlers but those of its bootstrap: begins the connections that are read, and hands on what
+/// their initializer makes of them. What fails concerns a connection, which is closed, and not the server: handlers in front,
+/// among them the one that pauses after errors of accept, do not hear of it.
 private final class ChildStarter<Output: Sendable>: ChannelInboundHandler {
     typealias InboundIn = any Channel
     typealias InboundOut = Output
 
     private let options: ChannelOptions.Storage
+    /// True if somebody takes what initializers make; otherwise connections belong to their own handlers.
+    private let handsOn: Bool
     private let initializer: @Sendable (any Channel) -> EventLoopFuture<Output>
 
     init(
-        _ options: ChannelOptions.Storage,
+        _ options: ChannelOptions.Storage, handsOn: Bool,
         _ initializer: @escaping @Sendable (any Channel) -> EventLoopFuture<Output>
     ) {
         self.options = options
+        self.handsOn = handsOn
         self.initializer = initializer
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         guard let child = unwrapInboundIn(data) as? ChisocketChannel else { return }
         let server = NIOLoopBound(context, eventLoop: context.eventLoop)
-        start(child, options, initializer).hop(to: context.eventLoop).whenSuccess { output in
+        start(child, options, initializer).hop(to: context.eventLoop).whenComplete { [handsOn] result in
             let context = server.value
+            let output: Output
+            switch result {
+            case .success(let value): output = value
+            case .failure(let error):
+                context.fireErrorCaught(error)
+                return
+            }
+            guard handsOn else { return }
             guard context.channel.isActive else {
                 // The server has ended meanwhile, and nobody would take it.
                 child.close(promise: nil)

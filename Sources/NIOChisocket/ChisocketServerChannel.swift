@@ -25,8 +25,6 @@ final class ChisocketServerChannel: ChisocketOptionChannel, ChannelCore, @unchec
     private var anchor: (any Channel)?
     private let shared = Mutex(Shared())
     private var ownPipeline: ChannelPipeline?
-    /// How a connection that has passed all handlers begins; nil where a handler sees to that.
-    var begin: (@Sendable (ChisocketChannel) -> Void)?
 
     private var listening: Chisocket.Listening?
     private var wait: Poller.Wait?
@@ -229,10 +227,8 @@ final class ChisocketServerChannel: ChisocketOptionChannel, ChannelCore, @unchec
         }
     }
 
-    func channelRead0(_ data: NIOAny) {
-        guard let begin, let child = tryUnwrapData(data, as: (any Channel).self) as? ChisocketChannel else { return }
-        begin(child)
-    }
+    /// What a handler has made of a connection ends here.
+    func channelRead0(_ data: NIOAny) {}
 
     // MARK: ChannelCore
 

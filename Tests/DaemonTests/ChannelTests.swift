@@ -370,6 +370,59 @@ struct ChannelTests {
         for channel in [client, accepted] { try await channel.close() }
     }
 
+    @Test("channels are freed once they are closed")
+    func freed() async throws {
+        final class Remembered: Sendable {
+            struct Channels {
+                weak var server: (any Channel)?
+                weak var client: (any Channel)?
+                weak var accepted: (any Channel)?
+            }
+            let channels = Mutex(Channels())
+        }
+        let pair = try Pair()
+        let remembered = Remembered()
+        func use() async throws {
+            let (server, client, _, accepted, _) = try await pair.connected()
+            remembered.channels.withLock {
+                $0.server = server
+                $0.client = client
+                $0.accepted = accepted
+            }
+            try await client.writeAndFlush(ByteBuffer(string: "last words"))
+            for channel in [client, accepted, server] {
+                try? await channel.close()
+                try await channel.closeFuture.get()
+            }
+        }
+        try await use()
+        try await eventually {
+            remembered.channels.withLock { $0.server == nil && $0.client == nil && $0.accepted == nil }
+        }
+    }
+
+    @Test("what fails while a connection is begun closes the connection, and the server goes on without a pause")
+    func failingChild() async throws {
+        let pair = try Pair()
+        let refusals = Atomic<Int>(0)
+        let server = try await pair.server
+            .childChannelInitializer {
+                refusals.add(1, ordering: .relaxed)
+                return $0.eventLoop.makeFailedFuture(IOError(errnoCode: EMFILE, reason: "as if"))
+            }
+            .bind(to: pair.address).get()
+        // Errors of accept itself make the server pause for a second each.
+        let begin = ContinuousClock.now
+        for _ in 0..<100 {
+            let client = try await pair.connect(Notes())
+            try await client.closeFuture.get()
+        }
+        #expect(refusals.load(ordering: .relaxed) == 100)
+        #expect(ContinuousClock.now < begin + .seconds(60))
+        #expect(server.isActive)
+        try await server.close()
+    }
+
     @Test("event loops that end take their channels and server channels with them")
     func shutdown() async throws {
         let pair = try Pair()
