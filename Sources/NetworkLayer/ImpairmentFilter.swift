@@ -14,6 +14,7 @@ struct OutgoingSegment {
     let link: LinkID
     /// What its IP header is to say, where the link has one.
     var ecn = ECNField.notCapable
+    var differentiatedServices: UInt8 = 0
     /// Which bit of the segment to flip after its checksum was made.
     var flippedBit: Int?
 }

@@ -147,7 +147,8 @@ public final class TunLink: EventHandler {
             header.controlBits.formUnion(lastHeader.controlBits)
             let segment = OutgoingSegment(
                 header: header, payload: transmission.payload, offset: offset, count: lastOffset + lastCount - offset,
-                tuple: tuple, link: tuple.local.address.isIPv4 ? Self.link4 : Self.link6, ecn: transmission.ecn)
+                tuple: tuple, link: tuple.local.address.isIPv4 ? Self.link4 : Self.link6, ecn: transmission.ecn,
+                differentiatedServices: transmission.differentiatedServices)
             index = last + 1
             if filter.actsOut,
                 let passage = filter.admit(.out, tuple, length: header.encodedLength + segment.count, at: now)
@@ -188,7 +189,7 @@ public final class TunLink: EventHandler {
         let tuple = outgoing.tuple
         let ip = IPHeader(
             source: tuple.local.address, destination: tuple.remote.address, protocolNumber: 6,
-            ecn: outgoing.ecn)
+            differentiatedServices: outgoing.differentiatedServices, ecn: outgoing.ecn)
         let isLooped = isOurs(tuple.remote.address)
         withUnsafeTemporaryAllocation(byteCount: TunPacketHeader.length + 40 + 60, alignment: 8) { space in
             guard let base = space.baseAddress else { return }

@@ -60,7 +60,7 @@ final class VirtualNetwork: LinkProvider {
     // MARK: Out
 
     func transmit(_ transmission: Transmission, _ tuple: FourTuple, on link: LinkID, at now: Instant) {
-        let mark = trafficClass(of: tuple) | transmission.ecn.rawValue
+        let mark = transmission.differentiatedServices << 2 | transmission.ecn.rawValue
         for index in 0..<transmission.segmentCount {
             let (header, offset, count) = transmission.segment(index)
             let bytes = packet(header, transmission.payload, offset: offset, count: count, tuple, mark)
@@ -88,15 +88,6 @@ final class VirtualNetwork: LinkProvider {
             UnsafeMutableRawPointer(segment).storeBytes(of: sum.bigEndian, toByteOffset: 16, as: UInt16.self)
             used = ip.encodedLength + length
         }
-    }
-
-    /// IP_TOS or IPV6_TCLASS of the socket.
-    private func trafficClass(of tuple: FourTuple) -> UInt8 {
-        guard let socket = layer?.host.owner(of: tuple) as? Socket, socket.hasSettings else { return 0 }
-        let name =
-            tuple.remote.address.isIPv4
-            ? OptionName(Int32(IPPROTO_IP), IP_TOS) : OptionName(Int32(IPPROTO_IPV6), IPV6_TCLASS)
-        return UInt8(truncatingIfNeeded: socket.settings.recorded[name] ?? 0) & 0xFC
     }
 
     // MARK: In

@@ -178,7 +178,13 @@ extension SocketLayer {
         }
         // Linux takes a single byte for the options of IP.
         let isByte = value.bytes.count < 4 && option.level == Int32(IPPROTO_IP)
-        let number = isByte ? Int32(value.bytes.first ?? 0) : try value.int()
+        var number = isByte ? Int32(value.bytes.first ?? 0) : try value.int()
+        if option == .trafficClass {
+            guard (-1...255).contains(number) else { throw .invalidArgument }
+            number = max(0, number)
+        }
+        // The other two bits are the connection's (RFC 3168).
+        if option == .typeOfService || option == .trafficClass { number &= 0xFC }
         change(socket, at: now) { $0.recorded[option] = number }
     }
 

@@ -1,4 +1,5 @@
 // What options have been set on a socket, apart from the few that nearly every socket has.
+import Glibc
 import TCPEngine
 import TCPSegments
 
@@ -74,6 +75,10 @@ public struct SocketSettings: Sendable {
         if let maximumSegmentSize { c.maximumSegmentSize = min(c.maximumSegmentSize, maximumSegmentSize) }
         if let deferredAccepts { c.deferredAccepts = deferredAccepts }
         if let maximumPacingRate { c.maximumPacingRate = maximumPacingRate }
+        if let tos = recorded[.typeOfService] { c.differentiatedServicesIPv4 = UInt8(truncatingIfNeeded: tos) >> 2 }
+        if let tclass = recorded[.trafficClass] {
+            c.differentiatedServicesIPv6 = UInt8(truncatingIfNeeded: tclass) >> 2
+        }
         if let windowClamp { c.windowClamp = windowClamp == 0 ? nil : windowClamp }
         if let finWait2Timeout { c.finWait2Timeout = max(.zero, finWait2Timeout) }
     }
@@ -83,6 +88,10 @@ public struct SocketSettings: Sendable {
 public struct OptionName: Hashable, Sendable {
     /// Both numbers, as setsockopt(2) has them.
     public let level, name: Int32
+
+    /// IP_TOS, IPV6_TCLASS.
+    static let typeOfService = OptionName(Int32(IPPROTO_IP), IP_TOS)
+    static let trafficClass = OptionName(Int32(IPPROTO_IPV6), IPV6_TCLASS)
 
     /// One with these numbers.
     public init(_ level: Int32, _ name: Int32) {

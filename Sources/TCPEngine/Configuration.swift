@@ -115,6 +115,8 @@ public struct ConnectionConfiguration: Sendable {
     public var deferredAccepts = 0
     /// Bytes per second at which segments leave at most (SO_MAX_PACING_RATE): 1 or more.
     public var maximumPacingRate = Int.max
+    /// The differentiated services codepoint of what leaves over IPv4 (IP_TOS) and over IPv6 (IPV6_TCLASS): 0 to 63.
+    public var differentiatedServicesIPv4: UInt8 = 0, differentiatedServicesIPv6: UInt8 = 0
     /// The largest window that is announced, in bytes (TCP_WINDOW_CLAMP); nil: what the buffer allows.
     public var windowClamp: Int?
     /// How long a closed socket waits in FIN-WAIT-2 for the peer's FIN (tcp_fin_timeout).
@@ -158,6 +160,11 @@ public struct ConnectionConfiguration: Sendable {
         c.keepAliveInterval = max(c.keepAliveInterval, .milliseconds(1))
         c.keepAliveProbes = max(c.keepAliveProbes, 1)
         return c
+    }
+
+    /// The differentiated services codepoint towards this address.
+    func differentiatedServices(towards address: IPAddress) -> UInt8 {
+        (address.isIPv4 ? differentiatedServicesIPv4 : differentiatedServicesIPv6) & 0x3F
     }
 
     /// The smallest shift that lets 16 bits express the whole receive buffer (RFC 7323 2.3), and what it may grow to; for growth

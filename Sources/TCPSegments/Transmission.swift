@@ -135,6 +135,8 @@ public struct Transmission: Sendable {
     public var segmentSize: Int
     /// What the IP header of each says of ECN, where the link has one.
     public var ecn: ECNField
+    /// The differentiated services codepoint of each (RFC 2474), where the link has IP headers: 0 to 63.
+    public var differentiatedServices: UInt8 = 0
 
     /// A transmission of `payload` cut into segments of `segmentSize` bytes.
     @inlinable public init(

@@ -99,7 +99,7 @@ extension Host {
         // The SYN-ACK leaves before anybody hears of the connection, and so before any reset of it.
         var synAck = Transmission.blank
         if connection.nextTransmission(at: now, into: &synAck) {
-            reply(synAck.header, tuple: halfOpen.tuple, link: link)
+            reply(synAck.header, for: listener, tuple: halfOpen.tuple, link: link)
         }
         listener.acceptQueue.append(connection)
         notices.append(.incoming(listener))

@@ -83,11 +83,15 @@ extension Host {
         case .ignore:
             break
         case .acknowledge:
-            if isAnswered() { reply(halfOpen.acknowledgment(at: now), tuple: halfOpen.tuple, link: link) }
+            if isAnswered() {
+                reply(halfOpen.acknowledgment(at: now), for: halfOpen.listener, tuple: halfOpen.tuple, link: link)
+            }
         case .repeatSynAck:
             guard isAnswered() else { return }
             halfOpen.retransmissions = max(halfOpen.retransmissions, 1)
-            reply(halfOpen.synAck(effective(link.properties), at: now), tuple: halfOpen.tuple, link: link)
+            reply(
+                halfOpen.synAck(effective(link.properties), at: now), for: halfOpen.listener, tuple: halfOpen.tuple,
+                link: link)
         case .returnToListen:
             remove(halfOpen)
             if header.controlBits.contains(.rst) { returnToTimeWait(halfOpen, at: now) }
@@ -157,6 +161,8 @@ extension Host {
         deadlines.add(.halfOpen(halfOpen), at: halfOpen.deadline.nanoseconds)
         guard isRepeated else { return }
         halfOpen.retransmissions += 1
-        reply(halfOpen.synAck(effective(link.properties), at: now), tuple: halfOpen.tuple, link: link)
+        reply(
+            halfOpen.synAck(effective(link.properties), at: now), for: halfOpen.listener, tuple: halfOpen.tuple,
+            link: link)
     }
 }

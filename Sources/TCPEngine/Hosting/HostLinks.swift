@@ -157,6 +157,8 @@ extension Host {
             connection.nextTransmission(at: now, into: &transmission)
         {
             connection.polledBytes += transmission.payload.count + 64
+            transmission.differentiatedServices = connection.configuration.differentiatedServices(
+                towards: connection.tuple.remote.address)
             if connection.isSilent {
                 // An ACK was all it had to say: to ask again would be half of what an ACK costs.
                 leaveTurn(connection, on: link)

@@ -115,7 +115,9 @@ extension Host {
             listener.halfOpenCount += 1
             table.set(.halfOpen(halfOpen))
             deadlines.add(.halfOpen(halfOpen), at: halfOpen.deadline.nanoseconds)
-            reply(halfOpen.synAck(effective(link.properties), at: now, fastOpen: option), tuple: tuple, link: link)
+            reply(
+                halfOpen.synAck(effective(link.properties), at: now, fastOpen: option), for: listener, tuple: tuple,
+                link: link)
         }
     }
 
@@ -178,12 +180,21 @@ extension Host {
         reply(reset, tuple: tuple, link: link)
     }
 
+    /// A SYN-ACK, or another segment of a connection that is not yet one, with the listener's codepoint.
+    func reply(_ header: SegmentHeader, for listener: Listener, tuple: FourTuple, link: HostLink) {
+        reply(
+            header, tuple: tuple, link: link,
+            services: listener.configuration.differentiatedServices(towards: tuple.remote.address))
+    }
+
     /// A segment without a connection. In front of a link that takes no more it is dropped.
-    func reply(_ header: SegmentHeader, tuple: FourTuple, link: HostLink) {
+    func reply(_ header: SegmentHeader, tuple: FourTuple, link: HostLink, services: UInt8 = 0) {
         guard link.isWritable, notices.count < 4096 else {
             statistics.repliesDropped += 1
             return
         }
-        notices.append(.transmit(Transmission(header: header), tuple, on: link.id))
+        var transmission = Transmission(header: header)
+        transmission.differentiatedServices = services
+        notices.append(.transmit(transmission, tuple, on: link.id))
     }
 }

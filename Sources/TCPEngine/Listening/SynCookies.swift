@@ -142,7 +142,7 @@ extension Host {
         }
         listener.cookieSentAt = now
         statistics.synCookiesSent += 1
-        reply(answer, tuple: tuple, link: link)
+        reply(answer, for: listener, tuple: tuple, link: link)
     }
 
     /// An ACK that fits no connection, for a listener: true if it ends a handshake of which only the cookie is left.
