@@ -31,6 +31,8 @@ extension Personality {
         host.connection.sendBufferSize = 262_144 + LinuxSendQueue.headroom
         host.connection.maximumSendBuffer = 0
         host.connection.ecn = .off
+        host.connection.keepsTextOfSyn = false
+        host.fastOpen.modes = [.client]
         host.connection.slowStartAfterIdle = false
         host.connection.acknowledgments = .immediate
         host.connection.optionLayout = Personality.linux.optionLayout
@@ -45,6 +47,8 @@ extension Personality {
         host.connection.receiveBufferSize = 65_536
         host.connection.maximumReceiveBuffer = 0
         host.connection.windowScaleBase = 2 << 20
+        host.connection.keepsTextOfSyn = false
+        host.fastOpen.modes = []
         host.connection.sendBufferSize = 32_768
         host.connection.maximumSendBuffer = 0
         host.connection.acknowledgments = .everySecondSegment
