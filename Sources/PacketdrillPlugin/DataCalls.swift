@@ -160,6 +160,7 @@ extension Plugin {
             let isImpatient = end.isNonBlocking || flags & MessageFlags.dontWait != 0
             let total = memory.count
             var isOpening = flags & MessageFlags.fastOpen != 0
+            var hasWaited = false
             func attempt() -> Outcome? {
                 if isOpening || end.connection?.isOpenDeferred ?? false {
                     isOpening = false
@@ -175,6 +176,8 @@ extension Plugin {
                 guard let connection = end.connection, end.socket.wasEstablished else {
                     return isImpatient ? .failure(EAGAIN) : nil
                 }
+                // Linux: whoever sleeps is woken when a third of the memory is free, not before.
+                if hasWaited, end.queue != nil, end.isWaitingForRoom { return nil }
                 switch push(connection, of: end, memory, from: sent) {
                 case .value(let count): sent += count
                 case .failure(let error): return sent > 0 ? .value(sent) : .failure(error)
@@ -187,7 +190,10 @@ extension Plugin {
                     return .value(sent)
                 }
                 end.isWaitingForRoom = true
-                guard isImpatient else { return nil }
+                guard isImpatient else {
+                    hasWaited = true
+                    return nil
+                }
                 return sent > 0 ? .value(sent) : .failure(EAGAIN)
             }
             var call = WaitingCall(attempt: attempt)

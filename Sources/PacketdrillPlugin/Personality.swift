@@ -39,6 +39,7 @@ extension Personality {
         host.connection.batches = true
         host.connection.answersUnsentAcks = false
         host.connection.synRetries = 5
+        host.connection.resetsWhenGivingUp = false
         host.connection.countsSegments = true
         host.connection.challengeInterval = .milliseconds(500)
     }
