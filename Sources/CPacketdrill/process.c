@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 
@@ -39,18 +40,31 @@ void packetdrill_set_control_calls(struct packetdrill_interface *table,
 
 int packetdrill_thread(void) { return (int)syscall(SYS_gettid); }
 
-int packetdrill_is_asleep(int thread) {
-    char path[64], text[512];
-    snprintf(path, sizeof path, "/proc/self/task/%d/stat", thread);
+/* The beginning of a file about a thread of this process; its length, or 0. */
+static long read_about(int thread, const char *name, char *room, size_t size) {
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/task/%d/%s", thread, name);
     int fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return 0;
-    long n = syscall(SYS_read, fd, text, sizeof text - 1);
+    long n = syscall(SYS_read, fd, room, size - 1);
     syscall(SYS_close, fd);
-    if (n <= 0) return 0;
-    text[n] = 0;
+    room[n > 0 ? n : 0] = 0;
+    return n > 0 ? n : 0;
+}
+
+int packetdrill_is_asleep(int thread) {
+    char text[512];
+    if (!read_about(thread, "stat", text, sizeof text)) return 0;
     /* The state follows the name, which stands in brackets and may hold brackets itself. */
     const char *end = strrchr(text, ')');
     return end && end[1] == ' ' && end[2] == 'S';
+}
+
+int packetdrill_waits_for_thread(int thread) {
+    char text[64];
+    if (!packetdrill_is_asleep(thread)) return 0;
+    if (!read_about(thread, "syscall", text, sizeof text)) return 1;
+    return strtol(text, NULL, 10) == SYS_futex;
 }
 
 size_t packetdrill_int_message_space(void) { return CMSG_SPACE(sizeof(int)); }

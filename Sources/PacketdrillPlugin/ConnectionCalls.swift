@@ -120,12 +120,16 @@ extension Plugin {
         switch end.connecting {
         case .done: return .failure(EISCONN)
         // Linux: an attempt that is under way goes on; the call waits for it, or says so.
-        case .begun: return progress(of: end, first: false)
+        case .begun:
+            if end.connection?.isOpenDeferred ?? false { return .failure(EISCONN) }
+            return progress(of: end, first: false)
         case .never:
             do {
                 try layer.connect(end.socket, to: remote, at: now)
                 end.connecting = .begun
                 layer.run(at: now)
+                // TCP_FASTOPEN_CONNECT: the SYN waits for the first bytes, and the caller does not.
+                if end.connection?.isOpenDeferred ?? false { return .success }
                 return progress(of: end, first: true)
             } catch { return .failure(error.errno) }
         }
@@ -160,6 +164,9 @@ extension Plugin {
             guard end.connection != nil, !end.socket.hasEnded else { return .failure(ENOTCONN) }
             if end.socket.wasEstablished {
                 if how != 0 { try layer.shutdown(end.socket, receiving: false, sending: true, at: now) }
+            } else if flags.personality == .freebsd, let connection = end.connection {
+                // FreeBSD: the FIN follows the handshake.
+                if how != 0 { layer.host.shutdownSending(connection, at: now) }
             } else {
                 // Linux: what has no peer yet is dissolved.
                 layer.disconnect(end.socket, at: now)

@@ -149,18 +149,35 @@ extension Plugin {
     // MARK: Sending
 
     /// send(2) and everything like it.
-    func send(_ number: Int32, _ memory: CallerMemory?, _ flags: Int32) -> Result<WaitingCall, CallFailure> {
+    /// `remote`: where MSG_FASTOPEN connects to.
+    func send(
+        _ number: Int32, _ memory: CallerMemory?, _ flags: Int32, to remote: GivenAddress? = nil
+    ) -> Result<WaitingCall, CallFailure> {
         guard let memory else { return .failure(CallFailure(error: EINVAL)) }
         if let pipe = descriptors[number] as? PipeEnd { return .success(pipe.writing(memory)) }
         return socketEnd(number).map { end in
             var sent = 0
             let isImpatient = end.isNonBlocking || flags & MessageFlags.dontWait != 0
             let total = memory.count
+            var isOpening = flags & MessageFlags.fastOpen != 0
+            var hasWaited = false
             func attempt() -> Outcome? {
+                if isOpening || end.connection?.isOpenDeferred ?? false {
+                    isOpening = false
+                    switch openFast(end, memory, to: remote, isDeferred: end.connection?.isOpenDeferred ?? false) {
+                    case .failure(let error): return .failure(error)
+                    case nil: break
+                    case .value(let count):
+                        sent = count
+                        if isImpatient { return count > 0 ? .value(count) : .failure(EINPROGRESS) }
+                    }
+                }
                 if let refusal = refusal(of: end) { return sent > 0 ? .value(sent) : .failure(refusal) }
                 guard let connection = end.connection, end.socket.wasEstablished else {
                     return isImpatient ? .failure(EAGAIN) : nil
                 }
+                // Linux: whoever sleeps is woken when a third of the memory is free, not before.
+                if hasWaited, end.queue != nil, end.isWaitingForRoom { return nil }
                 switch push(connection, of: end, memory, from: sent) {
                 case .value(let count): sent += count
                 case .failure(let error): return sent > 0 ? .value(sent) : .failure(error)
@@ -173,7 +190,10 @@ extension Plugin {
                     return .value(sent)
                 }
                 end.isWaitingForRoom = true
-                guard isImpatient else { return nil }
+                guard isImpatient else {
+                    hasWaited = true
+                    return nil
+                }
                 return sent > 0 ? .value(sent) : .failure(EAGAIN)
             }
             var call = WaitingCall(attempt: attempt)

@@ -129,10 +129,12 @@ private func fillDataCalls(_ table: inout packetdrill_interface) {
                 plugin.send(fd, CallerMemory(UnsafeMutableRawPointer(mutating: bytes), count), flags)
             })
     }
-    table.sendto = { _, fd, bytes, count, flags, _, _ in
+    table.sendto = { _, fd, bytes, count, flags, address, length in
         result(
             plugin.waitingCall("sendto(\(fd), \(count), \(flags))") {
-                plugin.send(fd, CallerMemory(UnsafeMutableRawPointer(mutating: bytes), count), flags)
+                plugin.destination(address, length).flatMap {
+                    plugin.send(fd, CallerMemory(UnsafeMutableRawPointer(mutating: bytes), count), flags, to: $0)
+                }
             })
     }
     table.sendmsg = { _, fd, message, flags in
@@ -140,7 +142,10 @@ private func fillDataCalls(_ table: inout packetdrill_interface) {
             plugin.waitingCall("sendmsg(\(fd), \(flags))") {
                 guard let message else { return .failure(CallFailure(error: EFAULT)) }
                 let head = message.pointee
-                return plugin.send(fd, CallerMemory(vector: head.msg_iov, Int(clamping: head.msg_iovlen)), flags)
+                let memory = CallerMemory(vector: head.msg_iov, Int(clamping: head.msg_iovlen))
+                return plugin.destination(head.msg_name, head.msg_namelen).flatMap {
+                    plugin.send(fd, memory, flags, to: $0)
+                }
             })
     }
     table.pipe = { _, ends in result32(plugin.call("pipe()") { plugin.pipe(ends) }) }

@@ -31,12 +31,15 @@ extension Personality {
         host.connection.sendBufferSize = 262_144 + LinuxSendQueue.headroom
         host.connection.maximumSendBuffer = 0
         host.connection.ecn = .off
+        host.connection.keepsTextOfSyn = false
+        host.fastOpen.modes = [.client]
         host.connection.slowStartAfterIdle = false
         host.connection.acknowledgments = .immediate
         host.connection.optionLayout = Personality.linux.optionLayout
         host.connection.batches = true
         host.connection.answersUnsentAcks = false
         host.connection.synRetries = 5
+        host.connection.resetsWhenGivingUp = false
         host.connection.countsSegments = true
         host.connection.challengeInterval = .milliseconds(500)
     }
@@ -45,6 +48,8 @@ extension Personality {
         host.connection.receiveBufferSize = 65_536
         host.connection.maximumReceiveBuffer = 0
         host.connection.windowScaleBase = 2 << 20
+        host.connection.keepsTextOfSyn = false
+        host.fastOpen.modes = []
         host.connection.sendBufferSize = 32_768
         host.connection.maximumSendBuffer = 0
         host.connection.acknowledgments = .everySecondSegment

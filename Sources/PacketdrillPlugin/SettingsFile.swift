@@ -16,10 +16,14 @@ final class SettingsFile {
     func refresh(into plugin: Plugin) {
         guard let path, let current = Self.read(path), current != text else { return }
         text = current
-        var connection = plugin.flags.hostConfiguration.connection
-        for (key, value) in Self.pairs(current) { Sysctl.apply(key, value, to: &connection) }
+        var host = plugin.flags.hostConfiguration
+        for (key, value) in Self.pairs(current) {
+            Sysctl.apply(key, value, to: &host.connection)
+            Sysctl.apply(key, value, to: &host.fastOpen)
+        }
         plugin.log.note("the settings have changed", at: plugin.now)
-        plugin.layer.setDefaults(connection, at: plugin.now)
+        plugin.layer.setDefaults(host.connection, at: plugin.now)
+        plugin.layer.host.fastOpen = host.fastOpen
     }
 
     /// At most 1 MiB; nil: there is no such file.

@@ -79,6 +79,7 @@ final class SocketEnd: Descriptor, SocketOwner {
                 isWaitingForRoom = true
             }
         }
+        if connection?.isOpenDeferred ?? false { ready |= Readiness.anyOutput }
         if socket.pendingError != 0 { ready |= Readiness.error }
         return ready
     }

@@ -16,6 +16,23 @@ enum Sysctl {
         }
     }
 
+    /// Fast Open is the host's, not the connections'.
+    static func apply(_ key: String, _ value: String, to fastOpen: inout FastOpenConfiguration) {
+        switch key.split(separator: ".").last {
+        case "tcp_fastopen":
+            // Newer kernels have uses of higher bits; the ones that are known lie in the lower sixteen.
+            if let modes = Int(value) ?? Int(value.dropFirst(2), radix: 16) {
+                fastOpen.modes = FastOpenModes(rawValue: .init(truncatingIfNeeded: modes))
+            }
+        case "tcp_fastopen_key":
+            let keys = value.split(separator: ",").compactMap { FastOpenKey(String($0)) }
+            if !keys.isEmpty { fastOpen.keys = keys }
+        case "tcp_fastopen_blackhole_timeout_sec":
+            if let seconds = Int64(value) { fastOpen.blackholeTimeout = .seconds(min(max(seconds, 0), 1 << 24)) }
+        default: break
+        }
+    }
+
     private static func applyLinux(
         _ name: String, _ value: String, _ numbers: [Int], to c: inout ConnectionConfiguration
     ) {

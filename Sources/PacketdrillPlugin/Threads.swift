@@ -47,20 +47,21 @@ final class Threads {
 
     func noteOther() { other = packetdrill_thread() }
 
-    /// True if main sleeps outside of the plugin: it waits for the other thread to become idle, at most a second.
+    /// True if main sleeps outside of the plugin: it waits for the other thread to become idle, at most a second. While it waits
+    /// for a command of the script, time stands still.
     var mainWaits: Bool {
-        mainIsInside.load(ordering: .sequentiallyConsistent) == 0 && packetdrill_is_asleep(main) == 1
+        mainIsInside.load(ordering: .sequentiallyConsistent) == 0 && packetdrill_waits_for_thread(main) == 1
     }
 
     /// Waits until the other thread sleeps again, which it does once packetdrill has taken note of its call's result. Real time,
-    /// a fifth of a second at most.
+    /// two seconds at most.
     func awaitOther() {
         guard let other else { return }
         // Main is not idle meanwhile.
         mainIsInside.add(1, ordering: .sequentiallyConsistent)
         defer { mainIsInside.subtract(1, ordering: .sequentiallyConsistent) }
         var quiet = 0
-        for _ in 0..<4000 where quiet < 3 {
+        for _ in 0..<40_000 where quiet < 3 {
             var pause = timespec(tv_sec: 0, tv_nsec: 50_000)
             nanosleep(&pause, nil)
             quiet = packetdrill_is_asleep(other) == 1 ? quiet + 1 : 0

@@ -55,6 +55,8 @@ public struct ConnectionConfiguration: Sendable {
     public var countsSegments = false
     /// How often segments that are not acceptable are answered if they carry nothing (RFC 5961 7); zero: each time.
     public var challengeInterval = TimeInterval.milliseconds(200)
+    /// Whether a peer that acknowledges nothing hears of it when it is given up; Linux just forgets the connection.
+    public var resetsWhenGivingUp = true
     /// Whether a close with unread bytes resets the connection (RFC 2525 2.17; Linux); else they are discarded, and a FIN is sent
     /// (FreeBSD).
     public var resetsUnread = true

@@ -29,6 +29,8 @@ void packetdrill_forget_placeholders(void);
 int packetdrill_thread(void);
 /* 1 if a thread of this process sleeps in the kernel (state S), 0 if not, or if there is no such thread. */
 int packetdrill_is_asleep(int thread);
+/* 1 if it sleeps, and in futex(2), as far as the kernel tells: it waits for another thread, not for a process or a file. */
+int packetdrill_waits_for_thread(int thread);
 
 /* CMSG_SPACE and CMSG_LEN for an int; and a control message of one int into `room`. */
 size_t packetdrill_int_message_space(void);

@@ -67,6 +67,7 @@ extension Connection {
             tuning?.withdrawReceive()
             receiveCapacity = after.receiveBufferSize
             beginAutotuning(at: now)
+            considerWindowUpdate()
         }
         if (before.sendBufferSize, before.maximumSendBuffer) != (after.sendBufferSize, after.maximumSendBuffer) {
             tuning?.withdrawSend()

@@ -45,7 +45,7 @@ extension Connection {
         noteFastOpenTimeout(isLast: isLast, at: now)
         guard !isLast else {
             // RFC 9293 3.8.3, R2: give up. The peer may live on: it hears of it.
-            if state.isSynchronized { sendReset(at: now) }
+            if state.isSynchronized, configuration.resetsWhenGivingUp { sendReset(at: now) }
             finish(softError ?? .timedOut)
             return
         }
@@ -70,7 +70,7 @@ extension Connection {
     /// window stays closed; one that is silent is given up like one that acknowledges nothing.
     private func persistTimedOut(at now: Instant) {
         guard unansweredProbes <= configuration.dataRetries, !userTimeoutIsOver(at: now) else {
-            sendReset(at: now)
+            if configuration.resetsWhenGivingUp { sendReset(at: now) }
             finish(softError ?? .timedOut)
             return
         }

@@ -41,7 +41,6 @@ extension Connection {
         bufferSizesChanged(from: before, at: now)
         if before.userTimeoutOption != after.userTimeoutOption, state.isSynchronized { announceUserTimeout() }
         announceRoom()
-        considerWindowUpdate()
         if before.congestionControl != after.congestionControl, state.isSynchronized {
             // TCP_CONGESTION: the other one goes on with the window as it is.
             timers.cancel(.pacing)

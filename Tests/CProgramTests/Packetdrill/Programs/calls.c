@@ -63,6 +63,7 @@ static const struct { const char *name; long value; } names[] = {
     { "SO_RCVLOWAT", SO_RCVLOWAT }, { "SO_KEEPALIVE", SO_KEEPALIVE }, { "TCP_NODELAY", 1 }, { "TCP_MAXSEG", 2 },
     { "TCP_CORK", 3 }, { "TCP_USER_TIMEOUT", 18 }, { "TCP_NOTSENT_LOWAT", 25 }, { "TCP_INQ", 36 }, { "IP_TOS", 1 },
     { "TCP_QUICKACK", 12 }, { "TCP_DEFER_ACCEPT", 9 }, { "TCP_SYNCNT", 7 },
+    { "TCP_FASTOPEN", 23 }, { "TCP_FASTOPEN_CONNECT", 30 },
 };
 
 /* A number, a name, or several names with bars between. */
@@ -231,7 +232,10 @@ static long call(const char *name, char **rest) {
     }
     if (*rest[0] && *rest[0] != '=' && *rest[0] != '-') flags = value_of(need_word(rest));
     if (!strcmp(name, "send")) return plugin.send(u, fd, bytes, (size_t)count, (int)flags);
-    if (!strcmp(name, "sendto")) return plugin.sendto(u, fd, bytes, (size_t)count, (int)flags, NULL, 0);
+    if (!strcmp(name, "sendto")) {
+        length = flags & 0x20000000 ? remote_address(&address) : 0;
+        return plugin.sendto(u, fd, bytes, (size_t)count, (int)flags, length ? (struct sockaddr *)&address : NULL, length);
+    }
     if (!strcmp(name, "recv")) return plugin.recv(u, fd, bytes, (size_t)count, (int)flags);
     if (!strcmp(name, "recvfrom")) {
         length = sizeof address;

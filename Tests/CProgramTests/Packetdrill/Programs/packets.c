@@ -147,6 +147,13 @@ static size_t put_options(char *text, uint8_t *room, bool is_syn) {
         if (!strcmp(each, "nop")) room[length++] = 1;
         else if (!strcmp(each, "eol")) room[length++] = 0;
         else if (!strcmp(each, "sackOK")) { room[length++] = 4; room[length++] = 2; }
+        else if (!strncmp(each, "FO", 2)) {
+            size_t begin = length;
+            room[length++] = 34;
+            length++;
+            for (const char *hex = each + 3; each[2] && sscanf(hex, "%2x", &a) == 1; hex += 2) room[length++] = (uint8_t)a;
+            room[begin + 1] = (uint8_t)(length - begin);
+        }
         else if (sscanf(each, "mss %u", &a) == 1) { room[length++] = 2; room[length++] = 4; put16(room + length, a); length += 2; }
         else if (sscanf(each, "wscale %u", &a) == 1) { room[length++] = 3; room[length++] = 3; room[length++] = (uint8_t)a; }
         else if (sscanf(each, "TS val %u ecr %u", &a, &b) == 2) {
@@ -274,6 +281,10 @@ static void describe_options(const uint8_t *at, size_t length, char *room, size_
             for (size_t j = 2; j + 8 <= count; j += 8)
                 ADD(" %u:%u", get32(at + i + j) - peer_sequence, get32(at + i + j + 4) - peer_sequence);
             break;
+        case 34:
+            ADD(count > 2 ? "FO " : "FO");
+            for (size_t j = 2; j < count; j++) ADD("%02x", at[i + j]);
+            break;
         default: ADD("kind %u", at[i]);
         }
         i += count;
@@ -355,7 +366,7 @@ void expect(char *words, long long time) {
     if (found == 1) end = begin;
     if (!sniff(&s)) fail("expected a segment, and none came");
     /* What was sent in several segments counts as one, with the last one's bits and time. */
-    while (s.end - s.begin < end - begin && s.begin == begin) {
+    while (s.begin != s.end && s.end - s.begin < end - begin && s.begin == begin) {
         struct seen next;
         if (!sniff(&next)) fail("expected more than %s", s.text);
         if (next.begin != s.end || next.ack != s.ack || next.window != s.window || strcmp(next.options, s.options))
