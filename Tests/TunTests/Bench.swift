@@ -102,23 +102,26 @@ final class Bench {
 
     /// A connection between the kernel and a program on our TCP; the kernel connects, or is connected to.
     func connected(kernelConnects: Bool, isIPv4: Bool) throws -> (kernel: KernelSocket, ours: Chisocket) {
+        // The daemon hears of a closed listener a moment later: each has a port of its own.
+        let port = nextPort
+        nextPort += 1
         let kernel = isIPv4 ? Self.kernel4 : Self.kernel6
         let daemon = isIPv4 ? Self.daemon4 : Self.daemon6
         if kernelConnects {
-            let listener = try Chisocket.listening(on: address(daemon, 7), backlog: 16, daemon: path)
+            let listener = try Chisocket.listening(on: address(daemon, port), backlog: 16, daemon: path)
             try limit(listener)
             let peer = try namespace.run {
                 let socket = try KernelSocket(isIPv4: isIPv4)
-                try socket.connect(to: Endpoint(daemon, 7))
+                try socket.connect(to: Endpoint(daemon, port))
                 return socket
             }
             let ours = try listener.accept()
             try limit(ours)
             return (peer, ours)
         }
-        let listener = try namespace.run { try KernelSocket.listening(on: Endpoint(kernel, 7)) }
+        let listener = try namespace.run { try KernelSocket.listening(on: Endpoint(kernel, port)) }
         let ours = try chisocket(isIPv4: isIPv4)
-        try ours.connect(to: address(kernel, 7))
+        try ours.connect(to: address(kernel, port))
         return (try listener.accept(), ours)
     }
 }

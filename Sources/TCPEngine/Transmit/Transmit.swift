@@ -215,10 +215,16 @@ extension Connection {
     /// there was no handshake.
     @inline(__always) private var finMayLeave: Bool { state != .synReceived || isOrphan }
 
+    /// <SEQ=SND.NXT>, but not beyond the window: there the peer would not look at the ACK (as Linux). What lies beyond by less
+    /// than a unit of the window is the field's rounding, and the peer has perhaps received it: below RCV.NXT it would not look
+    /// at the ACK either, and two such ends would never hear each other again.
+    private var acknowledgmentPosition: StreamOffset {
+        let beyond = tcb.send.nxt - tcb.send.windowEdge
+        return beyond < 1 << Int(tcb.send.scale.shift) ? tcb.send.nxt : max(tcb.send.una, tcb.send.windowEdge)
+    }
+
     private func acknowledgment(at now: Instant, into out: inout Transmission) -> Bool {
-        // <SEQ=SND.NXT>, but not beyond the window: there the peer would not look at the ACK (as Linux).
-        let position = min(tcb.send.nxt, max(tcb.send.una, tcb.send.windowEdge))
-        out.header = acknowledgingHeader(.ack, at: position, now: now)
+        out.header = acknowledgingHeader(.ack, at: acknowledgmentPosition, now: now)
         if let marks, marks.feedback == .accurate, out.header.options.sackBlocks.count == 0 {
             AccurateECNOption.add(capable0: marks.bytes.capable0, marked: marks.bytes.marked, to: &out.header.options)
         }
