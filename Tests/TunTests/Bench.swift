@@ -12,6 +12,7 @@ final class Bench {
     let path: DaemonPath
     private let signal: Daemon.StopSignal
     private var thread = pthread_t()
+    private var nextPort: UInt16 = 7
     private var isRunning = true
     let folder: String
 
