@@ -122,6 +122,13 @@ let package = Package(
         .executableTarget(
             name: "segments-benchmark", dependencies: ["TCPSegments"], path: "Benchmarks/segments-benchmark",
             swiftSettings: strict),
+        .target(
+            name: "FuzzTargets",
+            dependencies: ["DaemonProtocol", "Impairments", "NetworkLayer", "TCPDrill", "TCPEngine", "TCPSegments"],
+            path: "Fuzzing/FuzzTargets", swiftSettings: strict),
+        .executableTarget(
+            name: "chitcp-fuzz", dependencies: ["FuzzTargets"], path: "Fuzzing/chitcp-fuzz", swiftSettings: strict),
+        .testTarget(name: "FuzzTests", dependencies: ["FuzzTargets"], swiftSettings: strict),
         .target(name: "CTestSupport", path: "Tests/CTestSupport"),
         .testTarget(
             name: "TunTests",
