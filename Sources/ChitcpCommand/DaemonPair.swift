@@ -92,8 +92,9 @@ final class Belongings: Sendable {
         let envp = variables.map { strdup($0) } + [nil]
         defer { for pointer in words + envp { free(pointer) } }
 
-        // Under the lock, so that a signal finds either no child or one it knows.
+        // Under the lock, so that a signal finds either no child or one it knows; and none is started after it.
         return try state.withLock { state in
+            guard !state.isInterrupted else { throw CommandError("interrupted") }
             var pid: pid_t = 0
             let code = posix_spawn(&pid, path, &actions, &attributes, words, envp)
             guard code == 0 else {
