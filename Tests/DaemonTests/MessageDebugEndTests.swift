@@ -8,22 +8,13 @@ import TCPSegments
 import Testing
 
 @Suite("The end of breakpoints", .timeLimit(.minutes(3)))
-struct MessageDebugEndTests {
+struct MessageDebugEndTests: BreakpointTests {
     let folder: TemporaryFolder
     let net: String
 
     init() throws {
         folder = try TemporaryFolder()
         net = freshNet()
-    }
-
-    /// A daemon whose connections send small segments and ACKs at once.
-    private func daemon(_ host: Int, _ change: (inout DaemonConfiguration) -> Void = { _ in }) throws -> TestDaemon {
-        try TestDaemon("\(net).\(host)", in: folder) {
-            $0.host.connection.noDelay = true
-            $0.host.connection.answerDelay = .zero
-            change(&$0)
-        }
     }
 
     // MARK: The end
@@ -129,20 +120,14 @@ struct MessageDebugEndTests {
 
     @Test("at a breakpoint 256 segments queue up, the rest is dropped")
     func queueCount() throws {
-        let b = try daemon(2)
-        let server = try MessageClient(b)
-        let listener = try server.listener(b, port: 7)
-        let peer = try RawPeer(net + ".9", port: 4000, to: b, port: 7)
-        try peer.synchronize()
-        try peer.send(.ack)
-        let socket = try server.accept(listener).socket
-        let debug = try DebugClient(b, socket, DebugEvent.incoming)
+        let watched = try watchedPeer()
+        let (server, peer, socket, debug) = (watched.server, watched.peer, watched.socket, watched.debug)
         for index in 0..<300 { try peer.send([.ack, .psh], [UInt8(truncatingIfNeeded: index)]) }
         #expect(try debug.event()?.eventFlag == DebugEvent.incoming)
         try peer.waitUntilTaken()
         try debug.answer(DebugResponse.stop)
         try server.waitUntilReceived(socket, 1001 + 257)
-        for _ in 0..<20 { try server.parkedCheck(b) }
+        for _ in 0..<20 { try server.parkedCheck(watched.daemon) }
         #expect(try server.state(socket).rcvNxt == 1001 + 257)
     }
 

@@ -9,22 +9,13 @@ import TCPSegments
 import Testing
 
 @Suite("Breakpoints", .timeLimit(.minutes(3)))
-struct MessageDebugTests {
+struct MessageDebugTests: BreakpointTests {
     let folder: TemporaryFolder
     let net: String
 
     init() throws {
         folder = try TemporaryFolder()
         net = freshNet()
-    }
-
-    /// A daemon whose connections send small segments and ACKs at once.
-    private func daemon(_ host: Int, _ change: (inout DaemonConfiguration) -> Void = { _ in }) throws -> TestDaemon {
-        try TestDaemon("\(net).\(host)", in: folder) {
-            $0.host.connection.noDelay = true
-            $0.host.connection.answerDelay = .zero
-            change(&$0)
-        }
     }
 
     // MARK: Beginning
@@ -426,14 +417,8 @@ struct MessageDebugTests {
 
     @Test("a withheld segment comes when it is drawn, after the one at which it is drawn")
     func withhold() throws {
-        let b = try daemon(2)
-        let server = try MessageClient(b)
-        let listener = try server.listener(b, port: 7)
-        let peer = try RawPeer(net + ".9", port: 4000, to: b, port: 7)
-        try peer.synchronize()
-        try peer.send(.ack)
-        let socket = try server.accept(listener).socket
-        let debug = try DebugClient(b, socket, DebugEvent.incoming)
+        let watched = try watchedPeer()
+        let (server, peer, socket, debug) = (watched.server, watched.peer, watched.socket, watched.debug)
         // Three segments of two bytes; the first two are withheld.
         for byte: UInt8 in [1, 2, 3] { try peer.send([.ack, .psh], [byte, byte]) }
         for response in [DebugResponse.withhold, DebugResponse.withhold, DebugResponse.drawWithheld] {
@@ -457,14 +442,8 @@ struct MessageDebugTests {
 
     @Test("a duplicated segment is delivered, and its copy again when it is drawn")
     func duplicate() throws {
-        let b = try daemon(2)
-        let server = try MessageClient(b)
-        let listener = try server.listener(b, port: 7)
-        let peer = try RawPeer(net + ".9", port: 4000, to: b, port: 7)
-        try peer.synchronize()
-        try peer.send(.ack)
-        let socket = try server.accept(listener).socket
-        let debug = try DebugClient(b, socket, DebugEvent.incoming)
+        let watched = try watchedPeer()
+        let (server, peer, socket, debug) = (watched.server, watched.peer, watched.socket, watched.debug)
         for (byte, response) in [(UInt8(1), DebugResponse.duplicate), (2, DebugResponse.drawWithheld)] {
             try peer.send([.ack, .psh], [byte])
             #expect(try debug.event()?.eventFlag == DebugEvent.incoming)
