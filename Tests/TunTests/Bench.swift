@@ -103,7 +103,7 @@ final class Bench {
 
     /// A connection between the kernel and a program on our TCP; the kernel connects, or is connected to.
     func connected(kernelConnects: Bool, isIPv4: Bool) throws -> (kernel: KernelSocket, ours: Chisocket) {
-        // The daemon hears of a closed listener a moment later: each has a port of its own.
+        // A program that another test is just starting may hold a copy of a closed listener: each has a port of its own.
         let port = nextPort
         nextPort += 1
         let kernel = isIPv4 ? Self.kernel4 : Self.kernel6

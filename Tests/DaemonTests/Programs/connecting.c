@@ -224,8 +224,23 @@ static void mapped(void)
     CHECK(bind(beside, SA(&any4), any4.length) == 0);
 }
 
+/* A port is free as soon as close(2) of its socket, or of its listener, has returned. */
+static void freed_port(void)
+{
+    struct name at = name_of(host, 0);
+    int first = socket(at.address.ss_family, SOCK_STREAM, 0);
+    CHECK(bind(first, SA(&at), at.length) == 0 && getsockname(first, SA(&at), &at.length) == 0);
+    CHECK(close(first) == 0);
+    for (int i = 0; i < 100; i++) {
+        int s = socket(at.address.ss_family, SOCK_STREAM, 0);
+        CHECK(bind(s, SA(&at), at.length) == 0);
+        if (i % 2) CHECK(listen(s, 1) == 0);
+        CHECK(close(s) == 0);
+    }
+}
+
 const struct test_case connecting_cases[] = {
     { "names", names }, { "nonblocking-connect", nonblocking_connect }, { "epoll-connect", epoll_connect },
     { "refused", refused }, { "errors", errors }, { "other-kinds", other_kinds }, { "listener-shutdown", listener_shutdown },
-    { "shared-port", shared_port }, { "mapped", mapped }, { NULL, NULL },
+    { "shared-port", shared_port }, { "freed-port", freed_port }, { "mapped", mapped }, { NULL, NULL },
 };
