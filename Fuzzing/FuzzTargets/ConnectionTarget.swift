@@ -306,6 +306,8 @@ private final class ConnectionSiege {
         drain()
         pass(.seconds(7200))
         check()
-        precondition(host.connectionCount == 0, "\(host.connectionCount) connections are left")
+        precondition(
+            host.connectionCount == 0,
+            "left: \(host.connections.map { "\($0.state), timer \(String(describing: $0.nextTimeout))" })")
     }
 }

@@ -46,6 +46,21 @@ import Testing
         #expect(one.read() == pattern(5))
     }
 
+    @Test(
+        "a listener that announces connections reopens from TIME-WAIT, too, and nothing of the old one stays",
+        arguments: ways)
+    func announced(way: Way) throws {
+        let (one, s) = try OneHost.reach(way, .zeroWrap)
+        try one.listen()
+        one.listener?.announcesConnections = true
+        let synAck = try #require(newSyn(one, s).first)
+        #expect(synAck.bits == [.syn, .ack])
+        #expect(one.host.connectionCount == 1)
+        one.inject(.rst, seq: s.rcvNxt + 1001)
+        _ = one.wait(.seconds(10))
+        #expect(one.host.connectionCount == 0)
+    }
+
     @Test("an active OPEN in place of a TIME-WAIT begins beyond its numbers, too")
     func activeReuse() throws {
         let one = OneHost()

@@ -90,6 +90,9 @@ extension Host {
         connection.finish(nil)
         touch(connection, at: now)
         detach(connection)
+        // The record stands for it until there is a new connection, or for good if nobody wants one.
+        table.set(.timeWait(record))
+        deadlines.add(.timeWait(record), at: record.deadline.nanoseconds)
         arrivesForListener(
             header, payload: payload, tuple: connection.tuple, link: link, ecn: ecn, at: now, replacing: record)
         return true
