@@ -64,6 +64,15 @@ struct DrillParser {
         try number(word(what), what)
     }
 
+    /// How many bytes a call is about.
+    private mutating func byteCount() throws(DrillFailure) -> Int {
+        let n: Int = try number("how many bytes")
+        guard (0...ConnectionConfiguration.maximumBufferSize).contains(n) else {
+            throw failure("\(n) bytes: a number from 0 to \(ConnectionConfiguration.maximumBufferSize)")
+        }
+        return n
+    }
+
     private func interval(_ text: Substring) throws(DrillFailure) -> TimeInterval {
         if text == "0" { return .zero }
         guard let t = Quantity.time(text) else {
@@ -250,11 +259,11 @@ struct DrillParser {
             guard words.first == "deferred" else { return .connect }
             words.removeFirst()
             return .connectDeferred
-        case "sendto": return .sendTo(try number("how many bytes"))
+        case "sendto": return .sendTo(try byteCount())
         case "fastopen": return .fastOpenQueue(try number("how many connections"))
         case "accept": return .accept
         case "send":
-            let count: Int = try number("how many bytes")
+            let count = try byteCount()
             if words.first == "more" {
                 words.removeFirst()
                 return .sendMore(count)
@@ -262,7 +271,7 @@ struct DrillParser {
             let urgent = words.first == "urgent"
             if urgent { words.removeFirst() }
             return .send(count, urgent: urgent)
-        case "read": return .receive(try number("how many bytes"))
+        case "read": return .receive(try byteCount())
         case "shutdown":
             let direction = try word("read or write")
             guard direction == "read" || direction == "write" else {

@@ -20,7 +20,9 @@ private let scripts = try? DrillFiles.scripts(at: #filePath.dropLast("ScriptTest
             ("< Q 0", "letters of"), ("< S 5:2", "no range"), ("< S 0 sack", "one to four"), ("+5 listen", "unit"),
             ("check speed = 1", "no value"), ("check cwnd < 1", "compares nothing"), ("state OPEN", "no state"),
             ("accept = maybe", "no error"), ("listen 5 6", "too much"), ("+1ms", "a time without"),
-            ("< S 0 no luck", "options are"), ("send", "is missing"), ("nodelay maybe", "neither on nor off"),
+            ("< S 0 no luck", "options are"), ("send", "is missing"), ("send -1", "from 0 to"),
+            ("read 9000000000", "from 0 to"), ("sendto -5", "from 0 to"),
+            ("nodelay maybe", "neither on nor off"),
         ])
     func mistakes(_ text: String, _ part: String) {
         #expect {
