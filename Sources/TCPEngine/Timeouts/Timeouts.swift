@@ -15,7 +15,7 @@ extension Connection {
             case .timeWait:
                 if ackPolicy.urgency == .now {
                     // A lifetime of 0, or a link that takes nothing: the ACK of the peer's FIN leaves first.
-                    timers.arm(.timeWait, at: now + .milliseconds(10))
+                    timers.arm(.timeWait, at: now + max(.milliseconds(10), maximumSegmentLifetime * 2))
                 } else {
                     finish(nil)
                 }
