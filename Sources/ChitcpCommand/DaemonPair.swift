@@ -146,18 +146,6 @@ final class Belongings: Sendable {
         for pid in children.reversed() { end(pid) }
         if let folder { removeFolder(folder) }
     }
-
-    private func removeFolder(_ path: String) {
-        guard let directory = opendir(path) else { return }
-        while let entry = readdir(directory) {
-            let name = withUnsafePointer(to: &entry.pointee.d_name) {
-                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-            }
-            if name != "." && name != ".." { unlink("\(path)/\(name)") }
-        }
-        closedir(directory)
-        rmdir(path)
-    }
 }
 
 /// Two daemons on 127.0.0.1 and 127.0.0.2: two hosts on one machine.

@@ -101,3 +101,16 @@ func grouped(_ value: UInt64) -> String {
     }
     return String(text.reversed())
 }
+
+/// Removes a folder with its files; folders in it stay, and it with them.
+func removeFolder(_ path: String) {
+    guard let directory = opendir(path) else { return }
+    while let entry = readdir(directory) {
+        let name = withUnsafePointer(to: &entry.pointee.d_name) {
+            $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+        }
+        if name != "." && name != ".." { unlink("\(path)/\(name)") }
+    }
+    closedir(directory)
+    rmdir(path)
+}

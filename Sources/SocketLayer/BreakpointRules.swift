@@ -131,7 +131,8 @@ extension SocketLayer {
             host.handle(header, payload: payload, tuple: conversation.tuple, on: link, ecn: ecn, at: now)
             return
         }
-        let segment = HeldSegment(header: header, payload: Array(payload), link: link, ecn: ecn)
+        let segment = HeldSegment(
+            tuple: conversation.tuple, header: header, payload: Array(payload), link: link, ecn: ecn)
         guard conversation.arrived.append(segment) else {
             breakpoints.statistics.overflowed += 1
             return
@@ -230,14 +231,14 @@ extension SocketLayer {
         _ segment: HeldSegment, _ response: BreakpointResponse, to conversation: Conversation, at now: Instant
     ) {
         switch response {
-        case .none, .stop, .acceptMonitor: handle(segment, of: conversation, at: now)
+        case .none, .stop, .acceptMonitor: handle(segment, at: now)
         case .drop: breakpoints.statistics.dropped += 1
         case .withhold: withhold(segment, in: conversation)
         case .duplicate:
-            handle(segment, of: conversation, at: now)
+            handle(segment, at: now)
             withhold(segment, in: conversation)
         case .drawWithheld:
-            handle(segment, of: conversation, at: now)
+            handle(segment, at: now)
             // The outputs of the first are played before the second is fed.
             if var withheld = conversation.withheld.popFirst() {
                 withheld.isDrawn = true
@@ -250,10 +251,9 @@ extension SocketLayer {
         if !conversation.withheld.append(segment) { breakpoints.statistics.overflowed += 1 }
     }
 
-    private func handle(_ segment: HeldSegment, of conversation: Conversation, at now: Instant) {
+    func handle(_ segment: HeldSegment, at now: Instant) {
         segment.payload.withUnsafeBytes {
-            host.handle(
-                segment.header, payload: $0, tuple: conversation.tuple, on: segment.link, ecn: segment.ecn, at: now)
+            host.handle(segment.header, payload: $0, tuple: segment.tuple, on: segment.link, ecn: segment.ecn, at: now)
         }
     }
 
@@ -284,7 +284,7 @@ extension SocketLayer {
             guard conversation.stop == nil, socket.conversation === conversation else { continue }
             if conversation.arrived.beginsWithDrawn, let segment = conversation.arrived.popFirst() {
                 enqueue(conversation)
-                handle(segment, of: conversation, at: now)
+                handle(segment, at: now)
                 return true
             }
             if let aborting = conversation.closing {
@@ -306,7 +306,7 @@ extension SocketLayer {
                 {
                     stop(Stop(.incoming(segment), monitor, conversation, connection.snapshot), at: now)
                 } else {
-                    handle(segment, of: conversation, at: now)
+                    handle(segment, at: now)
                 }
                 return true
             }

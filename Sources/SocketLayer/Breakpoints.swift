@@ -92,7 +92,7 @@ final class Monitor {
     let queue: DebuggerQueue
     let events: BreakpointEvents
     /// What the debugger of a listening socket withholds.
-    var withheld = SegmentsAtListener()
+    var withheld = HeldSegments()
 
     init(_ socket: Socket, _ queue: DebuggerQueue, _ events: BreakpointEvents) {
         self.socket = socket
@@ -145,6 +145,7 @@ final class Stop {
 
 /// A segment that waits.
 struct HeldSegment {
+    let tuple: FourTuple
     let header: SegmentHeader
     let payload: [UInt8]
     let link: LinkID

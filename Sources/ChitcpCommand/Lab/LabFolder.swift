@@ -93,15 +93,7 @@ struct LabFolder {
     /// Takes away what a lab has left that is not up: namespaces with their devices, and files.
     func clean() {
         for namespace in state()?.namespaces ?? [] { LabNamespaces.remove(namespace) }
-        guard let directory = opendir(path) else { return }
-        while let entry = readdir(directory) {
-            let name = withUnsafePointer(to: &entry.pointee.d_name) {
-                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-            }
-            if name != "." && name != ".." { unlink("\(path)/\(name)") }
-        }
-        closedir(directory)
-        rmdir(path)
+        removeFolder(path)
     }
 }
 

@@ -86,12 +86,7 @@ extension Host {
         _ halfOpen: HalfOpen, _ queue: FastOpenQueue, _ option: FastOpenOption?, link: HostLink, at now: Instant
     ) {
         let listener = halfOpen.listener
-        earlyBytes -= halfOpen.text?.bytes.count ?? 0
-        let connection = Connection(
-            tuple: halfOpen.tuple, iss: halfOpen.iss, timestampOffset: halfOpen.timestampOffset,
-            configuration: listener.shared, pool: pool)
-        connection.link = link
-        connection.eventMask = listener.eventMask
+        let connection = connection(of: halfOpen, link: link, eventMask: listener.eventMask)
         connection.fastOpen = .server(FastOpenServer(queue: queue, option: option))
         connection.openPassively(halfOpen, synAckWasSent: false, link: effective(link.properties), at: now)
         table.set(.connection(connection))

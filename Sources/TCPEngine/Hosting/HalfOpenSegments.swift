@@ -118,12 +118,7 @@ extension Host {
             return
         }
         if !halfOpen.isFromCookie { listener.halfOpenCount -= 1 }
-        earlyBytes -= halfOpen.text?.bytes.count ?? 0
-        let connection = Connection(
-            tuple: halfOpen.tuple, iss: halfOpen.iss, timestampOffset: halfOpen.timestampOffset,
-            configuration: listener.shared, pool: pool)
-        connection.link = link
-        connection.eventMask = listener.eventMask
+        let connection = connection(of: halfOpen, link: link, eventMask: listener.eventMask)
         connection.openPassively(halfOpen, link: effective(link.properties), at: now)
         table.set(.connection(connection))
         connection.listener = listener
@@ -131,6 +126,17 @@ extension Host {
         listener.acceptQueue.append(connection)
         notices.append(.incoming(listener))
         touch(connection, at: now)
+    }
+
+    /// The whole connection that takes the place of a record.
+    func connection(of halfOpen: HalfOpen, link: HostLink, eventMask: EventMask) -> Connection {
+        earlyBytes -= halfOpen.text?.bytes.count ?? 0
+        let connection = Connection(
+            tuple: halfOpen.tuple, iss: halfOpen.iss, timestampOffset: halfOpen.timestampOffset,
+            configuration: halfOpen.listener.shared, pool: pool)
+        connection.link = link
+        connection.eventMask = eventMask
+        return connection
     }
 
     private func remove(_ halfOpen: HalfOpen) {

@@ -30,13 +30,8 @@ extension Host {
             forget(pending)
             return nil
         }
-        earlyBytes -= halfOpen.text?.bytes.count ?? 0
-        let connection = Connection(
-            tuple: halfOpen.tuple, iss: halfOpen.iss, timestampOffset: halfOpen.timestampOffset,
-            configuration: listener.shared, pool: pool)
-        connection.link = link
+        let connection = connection(of: halfOpen, link: link, eventMask: eventMask)
         connection.userData = userData
-        connection.eventMask = eventMask
         connection.listener = listener
         connection.isOpening = true
         listener.opening.append(connection)
