@@ -134,12 +134,19 @@ extension HostileInput {
             guard let here = ChisocketAddress(siege.victimAddress, port: 99) else { return }
             let link = try siege.link()
             for round in 0..<20 {
-                let listener = try Chisocket.listening(on: here, daemon: siege.victim.path)
+                // A program that another test is just starting may hold a copy of the closed listener for a moment.
+                var listener: Chisocket?
+                try waitUntil("the port is free again") {
+                    do throws(ChisocketError) {
+                        listener = try Chisocket.listening(on: here, daemon: siege.victim.path)
+                    } catch  where error.errno == EADDRINUSE { return false }
+                    return true
+                }
                 for port in 0..<UInt16(20) {
                     link.send(
                         RawConversation(link, from: 1000 + UInt16(round) * 20 + port, to: 99).header(.syn, seq: 0))
                 }
-                listener.close()
+                listener?.close()
             }
             try link.settle()
         },
