@@ -151,6 +151,22 @@ private func decoded(_ bytes: [UInt8]) throws -> (header: SegmentHeader, payload
         }
     }
 
+    @Test("a sum of all ones is written as 0, and 0xFFFF is taken for the same", arguments: [true, false])
+    func allOnes(isIPv4: Bool) {
+        let from = isIPv4 ? IPAddress(10, 77, 0, 1) : IPAddress(high: 0xfd77 << 48, low: 1)
+        let to = isIPv4 ? IPAddress(10, 77, 0, 2) : IPAddress(high: 0xfd77 << 48, low: 2)
+        var segment = [UInt8](repeating: 0, count: 20)
+        segment[12] = 5 << 4
+        // What the checksum would be, as a word of the segment, makes the sum all ones.
+        let rest = segment.withUnsafeBytes { InternetChecksum.checksum(of: $0, from: from, to: to) }
+        segment[4] = UInt8(rest >> 8)
+        segment[5] = UInt8(rest & 0xFF)
+        #expect(Self.naive(segment, from: from, to: to) == 0)
+        #expect(segment.withUnsafeBytes { InternetChecksum.checksum(of: $0, from: from, to: to) } == 0)
+        segment[16...17] = [0xFF, 0xFF]
+        #expect(segment.withUnsafeBytes { InternetChecksum.isValid($0, from: from, to: to) })
+    }
+
     @Test("pieces of any length give the sum of the whole", arguments: [1, 2, 3, 7, 16, 33])
     func pieces(size: Int) {
         let whole = (0..<1000).map { UInt8(truncatingIfNeeded: $0 &* 31) }

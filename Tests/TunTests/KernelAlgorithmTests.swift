@@ -56,8 +56,12 @@ struct KernelAlgorithmTests {
         }
         let path = bench.folder + "/capture.pcap"
         bench.stop()
+        // The kernel writes a checksum of 0 as 0xFFFF, as UDP must: the same number in one's complement (RFC 1071), but not the
+        // one that RFC 1624 3 ends with, and tshark complains.
+        let kernel = isIPv4 ? "ip.src == \(Bench.kernel4)" : "ipv6.src == \(Bench.kernel6)"
         let filter = """
-            _ws.malformed || tcp.checksum.status == 0 || ip.checksum.status == 0
+            _ws.malformed || ip.checksum.status == 0 ||
+            (tcp.checksum.status == 0 && !(\(kernel) && tcp.checksum == 0xffff))
             """
         let complaints = try CommandProcess(
             script: """
