@@ -213,6 +213,44 @@ import Testing
         #expect(connection.state == .finWait2)
     }
 
+    // MARK: What has ended
+
+    @Test("a reset that comes while an ACK is delayed leaves no timer behind", arguments: [0, 100])
+    func resetWhileAnAckIsDelayed(count: Int) throws {
+        let one = OneHost { $0.connection.answerDelay = .milliseconds(1) }
+        try one.establish()
+        #expect(one.inject([.ack, .psh], seq: 1, ack: 1, pattern(100)).isEmpty)
+        let connection = try #require(one.connection)
+        try #require(connection.nextTimeout != nil)
+        // Text with a reset is ignored (RFC 9293 3.10.7.4, first).
+        one.inject(.rst, seq: 101, ack: 1, pattern(count))
+        #expect(connection.state == .closed)
+        #expect(connection.nextTimeout == nil)
+        #expect(one.host.invariantViolations(at: one.now) == [])
+        try #require(connection.nextTimeout == nil)
+        #expect(one.wait(.seconds(10)).isEmpty)
+        #expect(one.read().count == 100)
+    }
+
+    @Test("what has ended and has nothing to send does not wait for a link", arguments: [true, false], [true, false])
+    func endedBehindAStuckLink(aborts: Bool, isThere: Bool) throws {
+        let one = OneHost()
+        one.host.setWritable(LinkID(1), false)
+        for _ in 0..<100 {
+            let connection = try one.host.open(
+                from: nil, localAddress: one.tuple.local.address, to: one.tuple.remote, at: one.now)
+            if isThere { one.addLink() }
+            _ = one.sent()
+            #expect(one.host.connectionCount == 1)
+            if aborts { one.host.abort(connection, at: one.now) } else { one.host.close(connection, at: one.now) }
+            _ = one.sent()
+            #expect(one.host.connectionCount == 0)
+        }
+        one.addLink()
+        one.host.setWritable(LinkID(1), true)
+        #expect(one.sent().isEmpty)
+    }
+
     // MARK: Listeners
 
     @Test("closing a listener resets what was established and not accepted")

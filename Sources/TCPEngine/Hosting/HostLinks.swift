@@ -71,11 +71,19 @@ extension Host {
             connection.isQueuedForEvents = true
             connectionsWithEvents.append(connection)
         }
+        if connection.isQueuedForLink, connection.needsNoLink, !(connection.link?.isWritable ?? false) {
+            // Its turn may never come.
+            leaveQueue(connection)
+        }
         if !connection.isQueuedForLink { queueForLink(connection, at: now) }
         scheduleDeadline(of: connection)
     }
 
     private func queueForLink(_ connection: Connection, at now: Instant) {
+        if connection.needsNoLink {
+            if !connection.isQueuedForEvents { settle(connection, at: now) }
+            return
+        }
         if let link = connection.link, !link.isGone {
             connection.isQueuedForLink = true
             link.ready.append(connection)
@@ -97,6 +105,19 @@ extension Host {
         if waitingForLink[addresses] == nil { notices.append(.linkWanted(addresses, fresh: false)) }
         waitingForLink[addresses, default: Deque()].append(connection)
         connection.isQueuedForLink = true
+    }
+
+    /// It waits neither for its turn on a link nor for a link any more.
+    func leaveQueue(_ connection: Connection) {
+        guard connection.isQueuedForLink else { return }
+        connection.isQueuedForLink = false
+        if let link = connection.link {
+            link.ready.remove(connection)
+        } else {
+            let addresses = connection.tuple.addresses
+            waitingForLink[addresses]?.removeAll { $0 === connection }
+            if waitingForLink[addresses]?.isEmpty ?? false { waitingForLink[addresses] = nil }
+        }
     }
 
     private func schedule(_ link: HostLink) {
@@ -227,10 +248,7 @@ extension Host {
 
     /// The connection is about to leave the table, which kept it alive: it leaves its turn, too, and lives until the next poll.
     func detach(_ connection: Connection) {
-        if connection.isQueuedForLink, let link = connection.link {
-            link.ready.remove(connection)
-            connection.isQueuedForLink = false
-        }
+        leaveQueue(connection)
         connection.isDetached = true
         departed.append(connection)
     }
@@ -288,6 +306,9 @@ extension Connection {
     var isSilent: Bool {
         sendBuffer.count == 0 && !hasEvents && state.isSynchronized && state != .timeWait && !mayHaveOutput
     }
+
+    /// True if it has ended and owes nobody a reset.
+    var needsNoLink: Bool { state == .closed && pendingReset == nil }
 
     /// True if a poll for a transmission might yield one.
     var mayHaveOutput: Bool {

@@ -46,16 +46,7 @@ extension Host {
 
     private func move(_ connection: Connection, to link: HostLink) {
         if let old = connection.link, old !== link { connection.hasMoved = true }
-        if connection.isQueuedForLink, connection.link == nil {
-            waitingForLink[connection.tuple.addresses]?.removeAll { $0 === connection }
-            if waitingForLink[connection.tuple.addresses]?.isEmpty ?? false {
-                waitingForLink[connection.tuple.addresses] = nil
-            }
-            connection.isQueuedForLink = false
-        } else if connection.isQueuedForLink, let old = connection.link {
-            old.ready.remove(connection)
-            connection.isQueuedForLink = false
-        }
+        leaveQueue(connection)
         connection.link = link
     }
 

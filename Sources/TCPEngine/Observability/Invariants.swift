@@ -30,6 +30,7 @@ extension Connection {
             receiveBuffer.count <= receiveCapacity + (1 << 14),
             "\(receiveBuffer.count) unread bytes in a buffer of \(receiveCapacity)")
         check(sendBuffer.count <= sendCapacity, "\(sendBuffer.count) queued bytes exceed the buffer")
+        check(state != .closed || timers.next == nil, "a timer is armed that nobody waits for: \(timers)")
         // At a breakpoint nothing is polled or timed; what is due then is seen to when it goes on.
         guard !isFrozen else { return broken }
         if let next = timers.next { check(next >= now, "a timer is armed in the past: \(next) at \(now)") }

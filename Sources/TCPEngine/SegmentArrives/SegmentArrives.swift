@@ -51,6 +51,8 @@ extension Connection {
             let segment = ArrivingSegment(header: header, start: start, payload: payload, ecn: ecn)
             isAccepted = arrivesSynchronized(segment, at: now)
         }
+        // The segment may have been the last: a reset.
+        guard state != .closed else { return isAccepted }
         switch ackPolicy.urgency {
         case .none, .now: break
         case .delayed:
