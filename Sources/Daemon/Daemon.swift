@@ -57,6 +57,7 @@ public final class Daemon {
     let daemonID: UInt64
     var descriptorSockets: [UInt64: DescriptorSocket] = [:]
     var lastDescriptorID: UInt64 = 0
+    var untidyEnds = UntidyEnds()
     /// Zeros to begin with; for bytes that are on their way from one call to the next.
     let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 65_536, alignment: 64)
     /// Options that were set or asked for and are not known here.
@@ -193,6 +194,7 @@ public final class Daemon {
             if let other = impairments.nextTimeout { deadline = min(deadline ?? other, other) }
             if let other = links.nextTimeout { deadline = min(deadline ?? other, other) }
             if let other = resumeAt { deadline = min(deadline ?? other, other) }
+            if let other = untidyEnds.nextTimeout { deadline = min(deadline ?? other, other) }
             loop.turn(until: deadline)
             settle(at: EventLoop.now())
         }
@@ -204,6 +206,7 @@ public final class Daemon {
         if let moment = resumeAt, moment <= now { resumeAccepting() }
         impairments.handleTimeout(at: now)
         links.handleTimeout(at: now)
+        untidyEnds.handleTimeout(at: now)
         layer.host.handleTimeout(at: now)
         layer.run(at: now)
         links.flush(at: now)

@@ -6,10 +6,15 @@ import NetworkLayer
 /// Reads from and writes to the daemon's end. One byte always stays unread in it: a UNIX stream tells its peer ECONNRESET
 /// only if it is closed with unread data, and that is how a reset reaches the application. At first it is a byte of no
 /// meaning (the sentinel); later the last byte read is only peeked at and becomes the next one.
+///
+/// Taking bytes out of the queue makes room, and the kernel then wakes whoever sleeps on the other end, be it for an answer: two
+/// hand-offs for nothing in every exchange of small messages. So those may stay a while after they were peeked at.
 struct DescriptorEnd {
     let descriptor: Int32
-    /// 1 if the first byte in the queue has been read already (or is the sentinel), else 0.
+    /// How many bytes at the head of the queue have been read already, the sentinel among them: 0 or 1, and more while messages
+    /// stay.
     private(set) var staleBytes = 1
+    private var staleMessages = 0
     private var bufferIsLarge = false
 
     /// What an end holds for its peer once it is in use.
@@ -40,18 +45,35 @@ struct DescriptorEnd {
         return error == ECONNRESET
     }
 
-    /// Copies what is unread into `room` and leaves it in the queue; returns how much. Less than `room` holds: that is all
-    /// there was.
-    func peek(into room: UnsafeMutableRawBufferPointer) -> Int {
-        max(0, receive(room, room.count, flags: Int32(MSG_PEEK)) - staleBytes)
+    /// Copies what is unread into `room` and leaves it in the queue; returns where it is in `room`, which has more space than
+    /// messages may leave behind. If it does not reach the end of `room`, that was all there is.
+    func peek(into room: UnsafeMutableRawBufferPointer) -> Range<Int> {
+        let n = recv(descriptor, room.baseAddress, room.count, Int32(MSG_PEEK) | Int32(MSG_DONTWAIT))
+        return staleBytes..<max(staleBytes, n)
     }
 
-    /// Takes `count` bytes that were peeked at out of the queue, all but the last.
-    mutating func consumePeeked(_ count: Int, using scratch: UnsafeMutableRawBufferPointer) {
-        guard count > 0 else { return }
-        let leaving = min(staleBytes + count - 1, scratch.count)
-        if leaving > 0 { _ = recv(descriptor, scratch.baseAddress, leaving, Int32(MSG_DONTWAIT)) }
-        staleBytes = 1
+    /// The most that stays in the queue of what has been read.
+    static let leftBehind = (messages: 32, bytes: 1024)
+
+    /// `count` bytes that were peeked at have been read: they are taken out of the queue, all but the last, unless they may
+    /// stay (`lazily`). True if they do: then `tidy` is to be called before long.
+    mutating func consumePeeked(_ count: Int, lazily: Bool, using scratch: UnsafeMutableRawBufferPointer) -> Bool {
+        guard count > 0 else { return false }
+        staleBytes += count
+        staleMessages += 1
+        if lazily, staleMessages < Self.leftBehind.messages, staleBytes <= Self.leftBehind.bytes { return true }
+        tidy(using: scratch)
+        return false
+    }
+
+    /// Takes all that has been read out of the queue, but for one byte.
+    mutating func tidy(using scratch: UnsafeMutableRawBufferPointer) {
+        staleMessages = 0
+        while staleBytes > 1 {
+            let n = recv(descriptor, scratch.baseAddress, min(staleBytes - 1, scratch.count), Int32(MSG_DONTWAIT))
+            guard n > 0 else { return }
+            staleBytes -= n
+        }
     }
 
     /// Reads up to `available` bytes straight into `room`, leaving the last one in the queue as well.
@@ -79,10 +101,10 @@ struct DescriptorEnd {
         }
     }
 
-    /// Takes the stale byte out of the queue and `count` fresh ones into `room`.
+    /// Takes the stale byte out of the queue and `count` fresh ones into `room`; messages are not left there before.
     private mutating func take(_ room: UnsafeMutableRawBufferPointer, _ count: Int) -> Int {
         guard staleBytes + count > 0 else { return 0 }
-        let n = receive(room, count, flags: 0)
+        let n = receive(room, count)
         guard n > 0 else { return 0 }
         let fresh = max(0, n - staleBytes)
         staleBytes = 0
@@ -90,7 +112,7 @@ struct DescriptorEnd {
     }
 
     /// recvmsg(2) of the stale byte, if there is one, and of up to `count` bytes into `room`, which holds as many.
-    private func receive(_ room: UnsafeMutableRawBufferPointer, _ count: Int, flags: Int32) -> Int {
+    private func receive(_ room: UnsafeMutableRawBufferPointer, _ count: Int) -> Int {
         var stale: UInt8 = 0
         return withUnsafeMutablePointer(to: &stale) { stale in
             withUnsafeTemporaryAllocation(of: iovec.self, capacity: 2) { vectors in
@@ -99,16 +121,16 @@ struct DescriptorEnd {
                 var message = msghdr()
                 message.msg_iov = vectors.baseAddress
                 message.msg_iovlen = 2
-                return recvmsg(descriptor, &message, flags | Int32(MSG_DONTWAIT))
+                return recvmsg(descriptor, &message, Int32(MSG_DONTWAIT))
             }
         }
     }
 
-    /// Takes out the stale byte: closing the end then looks like an end in order.
-    mutating func removeStale() {
+    /// Takes out the stale byte, and messages left before it: closing the end then looks like an end in order.
+    mutating func removeStale(using scratch: UnsafeMutableRawBufferPointer) {
+        tidy(using: scratch)
         guard staleBytes > 0 else { return }
-        var stale: UInt8 = 0
-        staleBytes -= max(0, recv(descriptor, &stale, 1, Int32(MSG_DONTWAIT)))
+        staleBytes -= max(0, recv(descriptor, scratch.baseAddress, 1, Int32(MSG_DONTWAIT)))
     }
 
     /// The first byte in the queue has been looked at, and stays.

@@ -15,6 +15,8 @@ final class DescriptorSocket: EventHandler, SocketOwner {
     private(set) var socket: Socket?
     let id: UInt64
 
+    /// Messages that were read lie in the descriptor; it is among the daemon's `untidyEnds`.
+    var isUntidy = false
     /// The application has marked urgent data that was not read yet.
     var isUrgentAhead = false
     private var canWrite = true
@@ -272,6 +274,7 @@ final class DescriptorSocket: EventHandler, SocketOwner {
             guard try moveAll(into: connection, at: now) else { return }
         } catch {
             // The connection takes no more: what the application still writes goes nowhere.
+            end.tidy(using: daemon.scratch)
             end.discard(end.unread, using: daemon.scratch)
         }
         // What left with a SYN, or is to follow it, is not lost because the application is gone already: a write that had to
@@ -289,15 +292,19 @@ final class DescriptorSocket: EventHandler, SocketOwner {
     private func moveAll(into connection: Connection, at now: Instant) throws(ConnectionError) -> Bool {
         if isUrgentAhead, try !moveUrgent(into: connection, at: now) { return false }
         let host = daemon.layer.host
-        let room = UnsafeMutableRawBufferPointer(rebasing: daemon.scratch[..<Self.smallSize])
-        let count = end.peek(into: room)
-        if count == 0 { return true }
-        if count < room.count {
-            // A small message costs two system calls, and one copy more.
-            let n = try host.send(connection, UnsafeRawBufferPointer(rebasing: room[..<count]), at: now)
-            end.consumePeeked(n, using: daemon.scratch)
-            return n == count
+        let room = UnsafeMutableRawBufferPointer(rebasing: daemon.scratch[..<(Self.smallSize + end.staleBytes)])
+        let fresh = end.peek(into: room)
+        if fresh.isEmpty { return true }
+        if fresh.endIndex < room.endIndex {
+            // A small message costs one system call, now and then two, and one copy more.
+            let n = try host.send(connection, UnsafeRawBufferPointer(rebasing: room[fresh]), at: now)
+            // What stays takes room from the writer, who may have asked for very little.
+            if end.consumePeeked(n, lazily: writersRoom == nil, using: daemon.scratch) {
+                daemon.untidyEnds.add(self, at: now)
+            }
+            return n == fresh.count
         }
+        end.tidy(using: daemon.scratch)
         var available = end.unread
         while available > 0 {
             let moved = try host.withSendSpace(connection, maximum: available, at: now) {
@@ -310,6 +317,12 @@ final class DescriptorSocket: EventHandler, SocketOwner {
     }
 
     private static let smallSize = 1024
+
+    /// Takes messages that were read out of the descriptor.
+    func tidy() {
+        isUntidy = false
+        if !isClosed { end.tidy(using: daemon.scratch) }
+    }
 
     // MARK: To the application
 
@@ -477,7 +490,7 @@ final class DescriptorSocket: EventHandler, SocketOwner {
         // the unread byte it reads the end of the stream, not a reset.
         if !aborting, !failed {
             if plug > 0 { end.removePlug(plug, using: daemon.scratch) }
-            end.removeStale()
+            end.removeStale(using: daemon.scratch)
         }
         shutDescriptor()
         if let socket { daemon.layer.close(socket, aborting: aborting && !failed, at: now) }

@@ -17,7 +17,7 @@ extension DescriptorSocket {
     func moveUrgent(into connection: Connection, at now: Instant) throws(ConnectionError) -> Bool {
         let host = daemon.layer.host
         while end.unread > 0 {
-            end.removeStale()
+            end.removeStale(using: daemon.scratch)
             if clinux_is_at_mark(end.descriptor) == 1 {
                 var byte: UInt8 = 0
                 guard recv(end.descriptor, &byte, 1, Int32(MSG_PEEK) | Int32(MSG_DONTWAIT)) == 1 else { return true }

@@ -43,6 +43,81 @@ struct TwoDaemonsTests {
         }
     }
 
+    @Test("messages of any size, of which the small ones stay a while in the daemon's end, arrive once and in order")
+    func smallAndLarge() throws {
+        let net = freshNet()
+        let folder = try TemporaryFolder()
+        let a = try TestDaemon("\(net).1", in: folder)
+        let b = try TestDaemon("\(net).2", in: folder)
+        let listener = try b.listener(port: 7)
+        let client = try a.connect(to: b, port: 7)
+        let server = try listener.acceptLimited()
+        var sent: [UInt8] = []
+        // Messages under and over what may stay, in number and in size, with and without an answer between them.
+        let sizes = (0..<400).map { i in [1, 3, 40, 1023, 1024, 1025, 5000, 1][i * 7 % 8] }
+        for (i, size) in sizes.enumerated() {
+            let message = pattern(sent.count + size)[sent.count...]
+            try client.send(Array(message))
+            sent += message
+            guard i % 3 == 0 else { continue }
+            try server.send([UInt8(i & 0xFF)])
+            try #require(try client.receive(exactly: 1) == [UInt8(i & 0xFF)])
+        }
+        try client.shutdown(.sending)
+        #expect(try server.receiveAll() == sent)
+        // Nothing that was left there makes a reset of an end in order.
+        server.close()
+        #expect(try client.receiveAll() == [])
+    }
+
+    @Test("a program whose buffer holds a few messages, made small behind the daemon's back, is not stuck")
+    func smallKernelBuffer() throws {
+        let net = freshNet()
+        let folder = try TemporaryFolder()
+        let a = try TestDaemon("\(net).1", in: folder)
+        let b = try TestDaemon("\(net).2", in: folder)
+        let listener = try b.listener(port: 7)
+        let client = try a.connect(to: b, port: 7)
+        let server = try listener.acceptLimited()
+        try client.withDescriptor { descriptor in
+            var size: Int32 = 6144
+            #expect(setsockopt(descriptor, SOL_SOCKET, SO_SNDBUF, &size, 4) == 0)
+        }
+        let writer = Background {
+            for byte in UInt8(0)..<100 {
+                try client.withDescriptor { descriptor in
+                    var room = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
+                    #expect(poll(&room, 1, 30_000) == 1)
+                }
+                try client.send([byte])
+            }
+        }
+        #expect(try server.receive(exactly: 100) == Array(0..<100))
+        #expect(writer.join() == nil)
+    }
+
+    @Test("a reset comes through although messages that were read lie in the daemon's end")
+    func messagesBeforeAReset() throws {
+        let net = freshNet()
+        let folder = try TemporaryFolder()
+        let a = try TestDaemon("\(net).1", in: folder)
+        let b = try TestDaemon("\(net).2", in: folder)
+        let listener = try b.listener(port: 7)
+        let client = try a.connect(to: b, port: 7)
+        let server = try listener.acceptLimited()
+        for byte in UInt8(0)..<5 {
+            try server.send([byte])
+            try #require(try client.receive(exactly: 1) == [byte])
+            try client.send([byte])
+            try #require(try server.receive(exactly: 1) == [byte])
+        }
+        // The daemons still hold what they read of both.
+        try client.send([8, 9])
+        #expect(try server.receive(exactly: 1) == [8])
+        server.close()
+        #expect(errnoOf { _ = try client.receive() } == ECONNRESET)
+    }
+
     @Test("20 MB arrive unchanged while the reader is slower than the writer")
     func bulk() throws {
         let net = freshNet()
