@@ -43,4 +43,23 @@ import Testing
             #expect(result.share >= (loss == 0 ? 950 : 700), "\(size) bytes, loss \(loss): \(result)")
         }
     }
+
+    @Test(
+        "a queue that marks in time drops nothing and stays short, whatever the algorithm and the feedback",
+        arguments: CongestionControlAlgorithm.allCases, [ECNUse.classic, .accurate])
+    func marks(algorithm: CongestionControlAlgorithm, ecn: ECNUse) throws {
+        func run(_ ecn: ECNUse) throws -> GoodputCell.Result {
+            let cell = GoodputCell(
+                algorithm, loss: 0, delay: .milliseconds(10), queueTenths: 10, rate: 10_000_000, ecn: ecn,
+                markTenths: 2)
+            return try cell.run(warmUp: .seconds(5), measured: .seconds(10), seed: 7)
+        }
+        let marked = try run(ecn)
+        #expect(marked.marked > 0 && marked.dropped == 0 && marked.retransmitted == 0, "\(marked)")
+        #expect(marked.share >= 940, "\(marked)")
+        // Who has not agreed to marks gets none, fills the queue and is told by losses.
+        let unmarked = try run(.accept)
+        #expect(unmarked.marked == 0 && unmarked.dropped > 0, "\(unmarked)")
+        #expect(marked.queueing * 2 < unmarked.queueing, "\(marked.queueing) with marks, \(unmarked.queueing) without")
+    }
 }

@@ -14,6 +14,7 @@ final class BottleneckNetwork {
         let header: SegmentHeader
         let count: Int
         let tuple: FourTuple
+        let ecn: ECNField
         let enteredAt: Instant
         static func < (a: Packet, b: Packet) -> Bool { (a.at, a.order) < (b.at, b.order) }
         static func == (a: Packet, b: Packet) -> Bool { a.order == b.order }
@@ -37,8 +38,8 @@ final class BottleneckNetwork {
     private(set) var flows: [Flow] = []
     /// Sums over the data packets that have arrived: how long they were on their way, and how many they were.
     private(set) var transit = (nanoseconds: 0, packets: 0)
-    /// Segments that left the sender.
-    private(set) var segmentsSent = 0
+    /// What each flow had delivered at the beginning, and `sampleInterval` after each sample.
+    private(set) var samples: [[Int]] = []
 
     private let sender: Host
     private let receiver: Host
@@ -49,21 +50,28 @@ final class BottleneckNetwork {
     private var backward: Impairment
     private var packets = Heap<Packet>()
     private var order: UInt64 = 0
+    private let sampleInterval: TimeInterval
+    private var nextSample: Instant
     private let blank = UnsafeMutableRawBufferPointer.allocate(byteCount: 65_536, alignment: 64)
     private let listener: Listener
     private var accepted: [Connection] = []
 
     init(
         forward: ImpairmentConfiguration, delayBack: TimeInterval, maximumSegmentSize: UInt16, bufferSize: Int,
-        seed: UInt64
+        ecn: ECNUse, sampleInterval: TimeInterval, seed: UInt64
     ) throws(ConnectionError) {
+        self.sampleInterval = sampleInterval
+        nextSample = now
         var configuration = HostConfiguration()
         configuration.connection.sendBufferSize = bufferSize
         configuration.connection.receiveBufferSize = bufferSize
-        sender = Host(configuration: configuration, seed: seed)
+        var asking = configuration
+        asking.connection.ecn = ecn
+        sender = Host(configuration: asking, seed: seed)
         receiver = Host(configuration: configuration, seed: seed &+ 1)
         properties = LinkProperties(
-            maximumSegmentSize: maximumSegmentSize, maximumSegmentLifetime: .seconds(1), computesChecksum: false)
+            maximumSegmentSize: maximumSegmentSize, maximumSegmentLifetime: .seconds(1), computesChecksum: false,
+            carriesECN: true)
         self.forward = Impairment(forward, seed: seed &* 31)
         var back = ImpairmentConfiguration()
         back.delay = delayBack
@@ -97,6 +105,7 @@ final class BottleneckNetwork {
             if let due = sender.nextTimeout { next = min(next, due) }
             if let due = receiver.nextTimeout { next = min(next, due) }
             for flow in flows where flow.connection == nil { next = min(next, flow.startsAt) }
+            takeSamples(before: min(next, end))
             guard next < end else { break }
             now = max(now, next)
             if let packet = packets.min, packet.at <= now {
@@ -107,6 +116,15 @@ final class BottleneckNetwork {
             if let due = receiver.nextTimeout, due <= now { receiver.handleTimeout(at: now) }
         }
         now = max(now, end)
+        takeSamples(before: end + .nanoseconds(1))
+    }
+
+    /// Nothing arrives from now until `instant`. The hosts are not asked: how often samples are taken changes nothing.
+    private func takeSamples(before instant: Instant) {
+        while nextSample < instant {
+            samples.append(flows.map(\.delivered))
+            nextSample = nextSample + sampleInterval
+        }
     }
 
     private func startFlows() throws(ConnectionError) {
@@ -169,15 +187,18 @@ final class BottleneckNetwork {
             let (header, _, count) = transmission.segment(i)
             // An IPv4 header goes in front of TCP's.
             let size = 20 + header.encodedLength + count
+            let canBeMarked = transmission.ecn != .notCapable
             let deliveries =
-                isForward ? forward.deliveries(size: size, at: now) : backward.deliveries(size: size, at: now)
-            if isForward { segmentsSent += 1 }
+                isForward
+                ? forward.deliveries(size: size, canBeMarked: canBeMarked, at: now)
+                : backward.deliveries(size: size, canBeMarked: canBeMarked, at: now)
             for delivery in deliveries {
                 order += 1
                 packets.insert(
                     Packet(
                         at: delivery.at, order: order, isForward: isForward, header: header, count: count,
-                        tuple: tuple.reversed, enteredAt: now))
+                        tuple: tuple.reversed, ecn: delivery.isMarked ? .congestionExperienced : transmission.ecn,
+                        enteredAt: now))
             }
         }
     }
@@ -189,6 +210,6 @@ final class BottleneckNetwork {
         }
         (packet.isForward ? receiver : sender).handle(
             packet.header, payload: UnsafeRawBufferPointer(rebasing: blank[..<packet.count]), tuple: packet.tuple,
-            on: LinkID(1), at: now)
+            on: LinkID(1), ecn: packet.ecn, at: now)
     }
 }

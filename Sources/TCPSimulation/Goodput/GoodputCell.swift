@@ -33,13 +33,20 @@ public struct GoodputCell: Sendable {
     public let rate: Int64
     /// How many bulk flows share the path.
     public let flows: Int
+    /// How long after the one before it each flow begins: flows of a real path do not begin at the same instant.
+    public let apart: TimeInterval
+    /// How congestion marks are asked for; the receiver gives what it is asked for.
+    public let ecn: ECNUse
+    /// The queue marks what finds more waiting than this, in tenths of the bandwidth-delay product; 0: it marks nothing.
+    public let markTenths: Int
     /// The MSS of both ends, in bytes.
     public let maximumSegmentSize: UInt16
 
     /// A cell of these; see the properties for the units.
     public init(
         _ algorithm: CongestionControlAlgorithm, loss: Int, delay: TimeInterval, queueTenths: Int,
-        disturbance: Disturbance = .random, rate: Int64, flows: Int = 1, maximumSegmentSize: UInt16 = 1460
+        disturbance: Disturbance = .random, rate: Int64, flows: Int = 1, apart: TimeInterval = .milliseconds(137),
+        ecn: ECNUse = .accept, markTenths: Int = 0, maximumSegmentSize: UInt16 = 1460
     ) {
         self.algorithm = algorithm
         self.loss = loss
@@ -48,6 +55,9 @@ public struct GoodputCell: Sendable {
         self.disturbance = disturbance
         self.rate = rate
         self.flows = flows
+        self.apart = apart
+        self.ecn = ecn
+        self.markTenths = markTenths
         self.maximumSegmentSize = maximumSegmentSize
     }
 
@@ -59,11 +69,13 @@ public struct GoodputCell: Sendable {
         public let ideal: Int64
         /// Jain's index in thousandths.
         public let fairness: Int
+        /// When the flows had fair shares.
+        public let convergence: Convergence
         /// The mean time in the bottleneck's queue.
         public let queueing: TimeInterval
-        /// Segments sent again, packets dropped in front of the queue, retransmission timeouts, retransmissions that the receiver
-        /// reported as needless, reductions of the window that were taken back.
-        public let retransmitted, dropped, timeouts, needless, undone: Int
+        /// Segments sent again, packets dropped in front of the queue and marked by it, retransmission timeouts, retransmissions
+        /// that the receiver reported as needless, reductions of the window that were taken back.
+        public let retransmitted, dropped, marked, timeouts, needless, undone: Int
         /// SRTT of the first flow at the end.
         public let roundTrip: TimeInterval
 
@@ -72,6 +84,8 @@ public struct GoodputCell: Sendable {
     }
 
     var roundTrip: TimeInterval { delay * 2 }
+    /// When the last flow begins.
+    var lastStart: TimeInterval { apart * Int64(max(0, flows - 1)) }
 
     /// Packets with their headers are this much larger than what they carry: IPv4, TCP, timestamps.
     private var payload: Int { Int(maximumSegmentSize) - 12 }
@@ -86,6 +100,7 @@ public struct GoodputCell: Sendable {
         path.rate = rate
         // Fewer packets than these no switch has.
         path.queueLimit = max(product * queueTenths / 10, 10 * packet)
+        path.markThreshold = product * markTenths / 10
         switch disturbance {
         case .random:
             path.loss = loss
@@ -135,42 +150,39 @@ public struct GoodputCell: Sendable {
 
     /// Runs the cell: `warmUp` first, then `measured`.
     public func run(warmUp: TimeInterval, measured: TimeInterval, seed: UInt64) throws(ConnectionError) -> Result {
+        let interval = Convergence.sampleInterval(roundTrip: roundTrip)
         let network = try BottleneckNetwork(
-            forward: path, delayBack: delay, maximumSegmentSize: maximumSegmentSize, bufferSize: 16 << 20, seed: seed)
+            forward: path, delayBack: delay, maximumSegmentSize: maximumSegmentSize, bufferSize: 16 << 20, ecn: ecn,
+            sampleInterval: interval, seed: seed)
         let begin = network.now
         for index in 0..<flows {
-            // Flows of a real path do not begin at the same instant.
             network.addFlow(
-                BottleneckNetwork.Flow(
-                    startsAt: begin + .milliseconds(Int64(index) * 137), algorithm: algorithm))
+                BottleneckNetwork.Flow(startsAt: begin + apart * Int64(index), algorithm: algorithm))
         }
         try network.run(until: begin + warmUp)
         let before = network.flows.map(\.delivered)
-        let dropped = network.counters.queueDropped
+        let old = network.counters
         let connections = network.flows.compactMap(\.connection)
-        let old = connections.map(\.info)
+        let oldInfo = connections.map(\.info)
         network.resetTransit()
         try network.run(until: begin + warmUp + measured)
         let rates = zip(network.flows, before).map {
             ($0.delivered - $1) * 8 * 1000 / Int(measured.nanoseconds / 1_000_000)
         }
-        let new = connections.map(\.info)
+        let newInfo = connections.map(\.info)
         func change(_ value: (ConnectionInfo) -> Int) -> Int {
-            new.reduce(0) { $0 + value($1) } - old.reduce(0) { $0 + value($1) }
+            newInfo.reduce(0) { $0 + value($1) } - oldInfo.reduce(0) { $0 + value($1) }
         }
-        let total = rates.reduce(0, +)
-        // Jain's index: (sum x)^2 / (n sum x^2), of kilobits so that nothing overflows.
-        let squares = rates.reduce(Int128(0)) { $0 + Int128($1 / 1000) * Int128($1 / 1000) }
-        let fairness =
-            squares > 0 ? Int(Int128(total / 1000) * Int128(total / 1000) * 1000 / (Int128(flows) * squares)) : 0
         let service = Int(Int128(packet) * 8_000_000_000 / Int128(rate))
         let transit = network.transit.packets > 0 ? network.transit.nanoseconds / network.transit.packets : 0
         return Result(
-            goodput: Int64(total), ideal: ideal, fairness: fairness,
+            goodput: Int64(rates.reduce(0, +)), ideal: ideal, fairness: Convergence.jain(rates),
+            convergence: .find(in: network.samples, every: interval, lastStart: lastStart),
             queueing: .nanoseconds(Int64(max(0, transit - Int(delay.nanoseconds) - service))),
             retransmitted: change { Int($0.segmentsRetransmitted) },
-            dropped: network.counters.queueDropped - dropped, timeouts: change { Int($0.timeouts) },
+            dropped: network.counters.queueDropped - old.queueDropped,
+            marked: network.counters.marked - old.marked, timeouts: change { Int($0.timeouts) },
             needless: change { Int($0.needlessRetransmissions) }, undone: change { Int($0.undoneReductions) },
-            roundTrip: new.first?.smoothedRTT ?? .zero)
+            roundTrip: newInfo.first?.smoothedRTT ?? .zero)
     }
 }
