@@ -1,5 +1,7 @@
 #define _GNU_SOURCE
 #include "ctestsupport.h"
+#include <errno.h>
+#include <fcntl.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netpacket/packet.h>
@@ -9,6 +11,16 @@
 #include <unistd.h>
 
 int ctest_leave_network(void) { return unshare(CLONE_NEWNET); }
+
+int ctest_enter_network(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return -1;
+    int result = setns(fd, CLONE_NEWNET), error = errno;
+    close(fd);
+    errno = error;
+    return result;
+}
 
 int ctest_tcp_options(int fd, uint32_t *options)
 {

@@ -91,6 +91,125 @@ struct LabFileTests {
         }
     }
 
+    @Test(
+        "a host may say its addresses: one, or one of each family",
+        arguments: [
+            ("address: 10.88.0.7", ["10.88.0.7"]), ("address: fd88::7", ["fd88::7"]),
+            ("address: [10.88.0.7, 'fd88::7']", ["10.88.0.7", "fd88::7"]), ("address: ['::1']", ["::1"]),
+            ("options: []", []),
+        ])
+    func addresses(setting: String, expected: [String]) throws {
+        let host = try lab("hosts:\n  a:\n    \(setting)\n").hosts[0]
+        #expect(host.addresses.map { "\($0)" } == expected)
+    }
+
+    @Test(
+        "addresses that cannot be a host's are refused where they stand",
+        arguments: [
+            ("ten", "cannot be a host's address"), ("0.0.0.0", "cannot be"), ("224.0.0.1", "cannot be"),
+            ("'::'", "cannot be"), ("ff02::1", "cannot be"), ("10.88.0.7/24", "cannot be"),
+            ("[10.88.0.1, 10.88.0.2]", "one of each"), ("['::1', 'fd88::1']", "one of each"), ("[]", "one of each"),
+            ("fe80::1", "link-local"), ("", "an address like"), ("{a: b}", "an address like"),
+            ("10.0.0.9", "10.0.0.9 is other's, in line 3"),
+        ])
+    func wrongAddresses(text: String, sentence: String) {
+        #expect {
+            _ = try lab("hosts:\n  other:\n    address: 10.0.0.9\n  a:\n    address: \(text)\n")
+        } throws: { "\($0)".hasPrefix("pair.yaml:5: ") && "\($0)".contains(sentence) }
+    }
+
+    private func planned(_ text: String, hasIPv6: Bool = true) throws -> [String] {
+        try LabAddresses(description: lab(text), file: "pair.yaml").inNamespaces(hasIPv6: hasIPv6)
+            .map { $0.map { "\($0)" }.joined(separator: " ") }
+    }
+
+    @Test("with namespaces hosts have both families, but for what the file says; nobody's address is given twice")
+    func namespaceAddresses() throws {
+        #expect(try planned("hosts:\n  a:\n  b:\n") == ["10.88.0.1 fd88::1", "10.88.0.2 fd88::2"])
+        #expect(try planned("hosts:\n  a:\n  b:\n", hasIPv6: false) == ["10.88.0.1", "10.88.0.2"])
+        let mixed = "hosts:\n  a: {address: fd88::2}\n  b:\n  c: {address: [192.168.7.1, 'fd88::4']}\n  d:\n"
+        #expect(
+            try planned(mixed) == ["fd88::2", "10.88.0.5 fd88::5", "192.168.7.1 fd88::4", "10.88.0.6 fd88::6"])
+    }
+
+    @Test("what goes over the bridge: the lab's networks, as far as hosts are in them, and addresses outside of them")
+    func reachable() {
+        func reachable(_ texts: String...) -> [String] {
+            LabNamespaces.reachable(texts.compactMap { IPAddress($0) }).map { "\($0)" }
+        }
+        #expect(reachable("10.88.0.1", "10.88.0.2") == ["10.88.0.0/24"])
+        #expect(reachable("10.88.0.1", "fd88::1") == ["10.88.0.0/24", "fd88::/64"])
+        #expect(reachable("fd88::1", "192.168.7.1", "fd00::7") == ["fd88::/64", "192.168.7.1/32", "fd00::7/128"])
+    }
+
+    @Test(
+        "with namespaces an address that leads nowhere is refused",
+        arguments: [
+            ("127.0.0.5", "a loopback address"), ("'::1'", "a loopback address"),
+            ("10.88.1.7", "the lab keeps 10.88.1.0/24"), ("fd88:0:0:1::7", "the lab keeps fd88:0:0:1::/64"),
+        ])
+    func namespaceMistakes(text: String, sentence: String) {
+        #expect {
+            _ = try planned("hosts:\n  a:\n    address: \(text)\n")
+        } throws: { "\($0)".hasPrefix("pair.yaml:3: a cannot have ") && "\($0)".contains(sentence) }
+    }
+
+    @Test("hosts of different families have no link, and a kernel without IPv6 has none of its addresses")
+    func families() throws {
+        let apart = """
+            hosts:
+              a: {address: 10.88.0.1}
+              b: {address: fd88::1}
+            links:
+              - between: [b, a]
+                impair: loss=1%
+
+            """
+        #expect { _ = try planned(apart) } throws: { "\($0)".contains("pair.yaml:5: a has only IPv4 and b only IPv6") }
+        #expect {
+            _ = try planned(apart, hasIPv6: false)
+        } throws: { "\($0)".contains("pair.yaml:3: b cannot have fd88::1: this kernel has no IPv6") }
+    }
+
+    @Test("on loopback a file may name what this machine has; what speaks against others is said with what to do")
+    func loopbackAddresses() throws {
+        func planned(_ text: String, _ errors: [String: Int32] = [:]) throws -> [String] {
+            try LabAddresses(description: lab(text), file: "pair.yaml").onLoopback(
+                free: { "127.70.1" }, obstacle: { errors["\($0)"] }
+            ).map { $0.map { "\($0)" }.joined(separator: " ") }
+        }
+        let both = "hosts:\n  a:\n    address: ['::1', 127.7.7.7]\n  b:\n"
+        #expect(try planned(both) == ["::1 127.7.7.7", "127.70.1.2"])
+        for (errors, sentence) in [
+            (["::1": EAFNOSUPPORT], "a cannot have ::1 without --namespaces: this kernel has no IPv6"),
+            (["::1": EADDRNOTAVAIL], "As root: ip address add ::1/128 dev lo, or chitcp lab up --namespaces"),
+            (["127.7.7.7": EADDRINUSE], "port 23300 is taken there"),
+        ] {
+            #expect {
+                _ = try planned(both, errors)
+            } throws: { "\($0)".hasPrefix("pair.yaml:3: ") && "\($0)".contains(sentence) }
+        }
+    }
+
+    @Test(
+        "@HOST in an argument is the host's address, of a family where one is wanted",
+        arguments: [
+            ("@a", "10.0.0.1"), ("http://@a:80/", "http://10.0.0.1:80/"), ("@a.4", "10.0.0.1"),
+            ("[@a.6]:80", "[fd88::1]:80"),
+            ("@b", "fd88::2"), ("@a.6.", "fd88::1."), ("@a.64", "10.0.0.1.64"), ("@a.b", "10.0.0.1.b"), ("@c", "@c"),
+            ("me@example", "me@example"), ("@b.6@a.4", "fd88::210.0.0.1"), ("", ""),
+        ])
+    func substitution(word: String, expected: String) throws {
+        let state = LabState(
+            file: "x", supervisor: 7,
+            hosts: [("a", ["10.0.0.1", "fd88::1"]), ("b", ["fd88::2"])].map { name, addresses in
+                LabState.Host(
+                    name: name, addresses: addresses.compactMap { IPAddress($0) }, isKernel: false, namespace: nil)
+            }, namespaces: [])
+        #expect(try state.withAddresses(word) == expected)
+        #expect { _ = try state.withAddresses("@b.4") } throws: { "\($0)" == "@b.4: b has no IPv4 address" }
+    }
+
     @Test("bytes at random, and pieces of a good file, are read or refused")
     func arbitrary() {
         var random = SeededGenerator(seed: 5)
@@ -110,18 +229,21 @@ struct LabFileTests {
         let state = LabState(
             file: "a file with blanks.yaml", supervisor: 4711,
             hosts: [
-                LabState.Host(name: "a", address: "127.0.0.1", isKernel: false, namespace: nil),
-                LabState.Host(name: "b", address: "10.88.0.2", isKernel: true, namespace: "chitcp.x.b"),
+                LabState.Host(name: "a", addresses: [IPAddress(127, 0, 0, 1)], isKernel: false, namespace: nil),
+                LabState.Host(
+                    name: "b", addresses: ["10.88.0.2", "fd88::2"].compactMap { IPAddress($0) }, isKernel: true,
+                    namespace: "chitcp.x.b"),
             ], namespaces: ["chitcp.x", "chitcp.x.b"])
         #expect(LabState(state.text) == state)
         for broken in [
             "", "file x", "supervisor 1\nfile x", "nonsense", "file x\nsupervisor y", "host a\nfile x\nsupervisor 7",
+            "file x\nsupervisor 7\nhost a 127.0.0.1,b daemon -", "file x\nsupervisor 7\nhost a , daemon -",
         ] {
             #expect(LabState(broken) == nil, "\(broken)")
         }
     }
 
-    @Test("the samples are good", arguments: ["bad-link", "bottleneck", "kernel-peer"])
+    @Test("the samples are good", arguments: ["bad-link", "bottleneck", "kernel-peer", "two-families"])
     func samples(name: String) throws {
         let folder = #filePath.prefix(#filePath.count - "Tests/ChitcpCommandTests/LabFileTests.swift".utf8.count)
         let path = "\(folder)Samples/Labs/\(name).yaml"

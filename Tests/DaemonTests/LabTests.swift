@@ -137,6 +137,43 @@ struct LabTests {
         #expect(result.code == 1 && result.output.contains("no lab is up"), "\(result.output)")
     }
 
+    /// True if this machine has IPv6's loopback address.
+    private static var hasIPv6Loopback: Bool {
+        let probe = socket(AF_INET6, Int32(SOCK_STREAM.rawValue), 0)
+        guard probe >= 0 else { return false }
+        defer { close(probe) }
+        var name = sockaddr_in6()
+        name.sin6_family = sa_family_t(AF_INET6)
+        name.sin6_addr = in6addr_loopback
+        return withUnsafePointer(to: &name) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(probe, $0, socklen_t(MemoryLayout<sockaddr_in6>.size)) == 0
+            }
+        }
+    }
+
+    @Test(
+        "a host may have ::1 and an IPv4 address, and is reached at both",
+        .enabled(if: hasIPv6Loopback, "this machine has no ::1"))
+    func ownAddresses() throws {
+        let labs = try Labs()
+        let result = try labs.lab(
+            "up", labs.file("own", "hosts:\n  alice: {address: ['::1', 127.98.1.1]}\n  bob:\n  carol:\n"))
+        try #require(result.code == 0, "\(result.output)")
+        #expect(result.output.contains("alice  ::1 127.98.1.1  CHITCPD_SOCK"), "\(result.output)")
+        for (client, address) in [("alice", "@alice"), ("bob", "@alice.4")] {
+            let echo = try labs.start(
+                "exec", "alice", "--", "chitcp", "echo", "--port", "7", "--address", address, "--once")
+            try waitUntil {
+                usleep(10_000)
+                return try labs.lab("exec", "alice", "--", "chitcp", "sockets").output.contains("LISTEN")
+            }
+            let said = try labs.lab("exec", client, "--", "sh", "-c", "echo hello | chitcp cat \(address) 7")
+            try #require(said.code == 0 && said.output == "hello\n", "\(said.output)")
+            #expect(try echo.wait().code == 0)
+        }
+    }
+
     @Test("a program that knows nothing of chiTCP has its host's TCP")
     func unmodifiedProgram() throws {
         let labs = try Labs()
@@ -187,6 +224,12 @@ struct LabTests {
         result = try labs.lab("up", labs.file("kernel", "hosts:\n  linux: {kernel: true}\n"))
         #expect(
             result.code == 1 && result.output.contains("kernel.yaml:2: linux is the Linux kernel"), "\(result.output)")
+        // 2001:db8::/32 is nobody's (RFC 3849).
+        result = try labs.lab("up", labs.file("six", "hosts:\n  alice:\n    address: 2001:db8::7\n"))
+        #expect(
+            result.code == 1
+                && result.output.contains("six.yaml:3: alice cannot have 2001:db8::7 without --namespaces"),
+            "\(result.output)")
         result = try labs.lab("up", labs.folder.path + "/none.yaml")
         #expect(result.code == 1 && result.output.contains("none.yaml"), "\(result.output)")
         #expect(labs.left.isEmpty)

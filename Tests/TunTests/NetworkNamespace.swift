@@ -32,7 +32,15 @@ final class NetworkNamespace: @unchecked Sendable {
         let description: String
     }
 
-    init() throws {
+    /// Why the thread did not get there: 0, or an errno.
+    private let move: @Sendable () -> Int32
+
+    /// A new one; or the one that `ip netns` knows by this name.
+    init(_ name: String? = nil) throws {
+        move = {
+            let result = name.map { ctest_enter_network("/run/netns/\($0)") } ?? ctest_leave_network()
+            return result == 0 ? 0 : errno
+        }
         sem_init(work, 0, 0)
         sem_init(done, 0, 0)
         let started = pthread_create(
@@ -51,8 +59,9 @@ final class NetworkNamespace: @unchecked Sendable {
     }
 
     private func live() {
-        let left = ctest_leave_network() == 0
-        result.withLock { $0 = left ? 0 : errno }
+        let error = move()
+        let left = error == 0
+        result.withLock { $0 = error }
         sem_post(done)
         while left {
             while sem_wait(work) != 0 {}

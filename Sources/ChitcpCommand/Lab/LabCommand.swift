@@ -10,7 +10,7 @@ struct LabCommand: ParsableCommand {
         commandName: "lab", abstract: "Hosts and bad links from a file, on this machine.",
         discussion: """
             Without privilege a host is a daemon at a loopback address of its own; with --namespaces, as root, it has a \
-            network of its own, and may be the Linux kernel. Samples/Labs has files to begin with.
+            network of its own with IPv4 and IPv6, and may be the Linux kernel. Samples/Labs has files to begin with.
             """,
         subcommands: [
             LabUpCommand.self, LabDownCommand.self, LabStatusCommand.self, LabExecCommand.self,
@@ -207,19 +207,20 @@ struct LabStatus {
         title = "\(folder.name) (\(state.file), process \(state.supervisor))"
         for host in state.hosts {
             let place = host.namespace.map { ", namespace \($0)" } ?? ""
+            let title = "  \(host.name)  \(host.addresses.map { "\($0)" }.joined(separator: " "))  "
             if host.isKernel {
-                hosts.append("  \(host.name)  \(host.address)  the Linux kernel\(place)")
+                hosts.append("\(title)the Linux kernel\(place)")
                 continue
             }
             let daemon = DaemonPath(folder.socket(of: host.name))
             do throws(ChisocketError) {
                 let sockets = try DaemonControl.sockets(of: daemon).count
-                hosts.append("  \(host.name)  \(host.address)  CHITCPD_SOCK=\(daemon), \(sockets) sockets\(place)")
+                hosts.append("\(title)CHITCPD_SOCK=\(daemon), \(sockets) sockets\(place)")
                 for status in try DaemonControl.impairments(of: daemon) {
                     impairments += describe(status).map { "  \(host.name): \($0)" }
                 }
             } catch {
-                hosts.append("  \(host.name)  \(host.address)  its daemon has ended: see \(folder.log(of: host.name))")
+                hosts.append("\(title)its daemon has ended: see \(folder.log(of: host.name))")
             }
         }
     }
@@ -236,7 +237,7 @@ struct LabExecCommand: ParsableCommand {
         commandName: "exec", abstract: "Run a program on a host of a lab.",
         discussion: """
             Its TCP is the host's: chitcp itself finds the daemon by CHITCPD_SOCK, other programs are started as by chitcp \
-            run. @HOST in an argument is that host's address.
+            run. @HOST in an argument is that host's (first) address, @HOST.4 and @HOST.6 its IPv4 and its IPv6 address.
             """)
 
     @Option(help: "The lab, if there is more than one.")
@@ -259,7 +260,7 @@ struct LabExecCommand: ParsableCommand {
             throw CommandError(
                 "\(host) is no host of the lab \(folder.name): \(state.hosts.map(\.name).joined(separator: ", "))")
         }
-        let words = command.map { withAddresses($0, state) }
+        let words = try command.map { try state.withAddresses($0) }
         let program = try ProgramFile.find(words[0])
         if let namespace = here.namespace { try LabNamespaces.enter(namespace) }
         setenv("CHITCP_LAB", folder.name, 1)
@@ -286,21 +287,6 @@ struct LabExecCommand: ParsableCommand {
         }
         guard let only = all.first else { throw CommandError("no lab is up: chitcp lab up FILE") }
         return only
-    }
-
-    /// `word` with @HOST replaced by addresses.
-    private func withAddresses(_ word: String, _ state: LabState) -> String {
-        let parts = word.split(separator: "@", omittingEmptySubsequences: false)
-        var result = String(parts[0])
-        for part in parts.dropFirst() {
-            let name = part.prefix { LabReader.isName("a\($0)") }
-            if let host = state.host(String(name)) {
-                result += host.address + part.dropFirst(name.count)
-            } else {
-                result += "@" + part
-            }
-        }
-        return result
     }
 
     private func execute(_ path: String, _ words: [String]) throws -> Never {

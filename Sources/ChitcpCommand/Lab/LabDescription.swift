@@ -14,6 +14,10 @@ struct LabDescription: Equatable {
         var options: [String] = []
         /// What happens to everything that leaves it for which no link says anything.
         var impairment: LabImpairment?
+        /// Its addresses, at most one of each family; none: the lab chooses.
+        var addresses: [IPAddress] = []
+        /// Where they are said, for mistakes.
+        var addressLine = 0
     }
 
     /// What happens between two hosts, each way.
@@ -122,16 +126,24 @@ struct LabReader {
                 throw mistake(entry.line, "\(entry.name) cannot be a host's name: \(Self.nameRule)")
             }
             var host = LabDescription.Host(name: entry.name, line: entry.line)
-            for setting in try mapping(entry.node, "a host's options, impair or kernel") {
+            for setting in try mapping(entry.node, "a host's address, options, impair or kernel") {
                 switch setting.name {
+                case "address":
+                    host.addresses = try addresses(setting.node)
+                    host.addressLine = setting.line
                 case "kernel": host.isKernel = try truth(setting.node)
                 case "options": host.options = try options(setting.node)
                 case "impair": host.impairment = try impairment(setting.node)
-                default: throw unknown(setting, "options, impair or kernel")
+                default: throw unknown(setting, "address, options, impair or kernel")
                 }
             }
             guard !host.isKernel || (host.options.isEmpty && host.impairment == nil) else {
                 throw mistake(entry.line, "\(host.name) is the kernel, which takes no options and impairs nothing")
+            }
+            for address in host.addresses {
+                if let other = hosts.first(where: { $0.addresses.contains(address) }) {
+                    throw mistake(host.addressLine, "\(address) is \(other.name)'s, in line \(other.addressLine)")
+                }
             }
             hosts.append(host)
         }
@@ -139,6 +151,27 @@ struct LabReader {
             throw mistake(node.line, "\(hosts.count) hosts: at most \(LabDescription.maximumHosts)")
         }
         return hosts
+    }
+
+    /// One address, or a list of one of IPv4 and one of IPv6.
+    private func addresses(_ node: LabNode) throws(LabFileError) -> [IPAddress] {
+        let nodes: [LabNode] = if case .list(let list) = node.value { list } else { [node] }
+        var addresses: [IPAddress] = []
+        for one in nodes {
+            let text = try text(one, "an address like 10.88.0.7 or fd88::7")
+            guard let address = IPAddress(text), !address.isUnspecified, !address.isMulticastOrBroadcast else {
+                throw mistake(one.line, "\(text) cannot be a host's address: one like 10.88.0.7 or fd88::7")
+            }
+            // RFC 4291 2.5.6: fe80::/10.
+            guard address.high >> 54 != 0x3FA else {
+                throw mistake(one.line, "\(text) is a link-local address, which means nothing without its interface")
+            }
+            addresses.append(address)
+        }
+        guard !addresses.isEmpty, Set(addresses.map(\.isIPv4)).count == addresses.count else {
+            throw mistake(node.line, "a host has one IPv4 address, or one IPv6 address, or one of each")
+        }
+        return addresses
     }
 
     private func truth(_ node: LabNode) throws(LabFileError) -> Bool {

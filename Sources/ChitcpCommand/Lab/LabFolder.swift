@@ -1,6 +1,7 @@
 // Where a lab that is up keeps what it is, so that other commands find it and a later one can take away what is left of it.
 import Chisocket
 import Glibc
+import TCPSegments
 
 /// A file that is locked as long as this object, or its process, lives.
 final class FileLock {
@@ -102,10 +103,14 @@ struct LabState: Equatable {
     /// A host and how it is reached.
     struct Host: Equatable {
         let name: String
-        let address: String
+        /// One, or one of each family.
+        let addresses: [IPAddress]
         let isKernel: Bool
         /// Its network namespace; nil: this machine's own.
         let namespace: String?
+
+        /// Its address of a family, if it has one.
+        func address(isIPv4: Bool) -> IPAddress? { addresses.first { $0.isIPv4 == isIPv4 } }
     }
 
     /// The file it was made of.
@@ -135,9 +140,11 @@ struct LabState: Equatable {
             case ("file", 2...): file = String(line.dropFirst("file ".count))
             case ("supervisor", 2): supervisor = pid_t(words[1])
             case ("host", 5):
+                let addresses = words[2].split(separator: ",").map { IPAddress(String($0)) }
+                guard !addresses.isEmpty, !addresses.contains(nil) else { return nil }
                 hosts.append(
                     Host(
-                        name: words[1], address: words[2], isKernel: words[3] == "kernel",
+                        name: words[1], addresses: addresses.compactMap(\.self), isKernel: words[3] == "kernel",
                         namespace: words[4] == "-" ? nil : words[4]))
             case ("namespace", 2): namespaces.append(words[1])
             default: return nil
@@ -150,9 +157,39 @@ struct LabState: Equatable {
     /// The text from which it can be read again.
     var text: String {
         (["file \(file)", "supervisor \(supervisor)"]
-            + hosts.map { "host \($0.name) \($0.address) \($0.isKernel ? "kernel" : "daemon") \($0.namespace ?? "-")" }
+            + hosts.map { host in
+                let addresses = host.addresses.map { "\($0)" }.joined(separator: ",")
+                return "host \(host.name) \(addresses) \(host.isKernel ? "kernel" : "daemon") \(host.namespace ?? "-")"
+            }
             + namespaces.map { "namespace \($0)" }).joined(separator: "\n") + "\n"
     }
 
     func host(_ name: String) -> Host? { hosts.first { $0.name == name } }
+
+    /// `word` with @HOST replaced by that host's first address, @HOST.4 and @HOST.6 by that of a family.
+    func withAddresses(_ word: String) throws -> String {
+        let parts = word.split(separator: "@", omittingEmptySubsequences: false)
+        var result = String(parts[0])
+        for part in parts.dropFirst() {
+            let name = part.prefix { LabReader.isName("a\($0)") }
+            guard let host = host(String(name)) else {
+                result += "@" + part
+                continue
+            }
+            let rest = part.dropFirst(name.count)
+            let family = rest.prefix(2)
+            // @bob.6 and @bob.6:80, not @bob.64.
+            guard family == ".4" || family == ".6",
+                !(rest.dropFirst(2).first.map { $0.isLetter || $0.isNumber } ?? false)
+            else {
+                result += "\(host.addresses[0])" + rest
+                continue
+            }
+            guard let address = host.address(isIPv4: family == ".4") else {
+                throw CommandError("@\(name)\(family): \(name) has no IPv\(family.dropFirst()) address")
+            }
+            result += "\(address)" + rest.dropFirst(2)
+        }
+        return result
+    }
 }

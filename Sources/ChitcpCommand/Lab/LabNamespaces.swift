@@ -1,16 +1,26 @@
 // The networks of labs with namespaces: one for each host, joined by a bridge in one of its own, made with ip(8).
 import CLinux
 import Glibc
+import TCPSegments
 
-/// A lab's network namespaces. Hosts have 10.88.0.N; where that is a daemon's, the kernel of its namespace only forwards between
-/// the daemon's TUN device and the others, and has 10.88.1.N for its own messages.
+/// A lab's network namespaces. Hosts have 10.88.0.N and fd88::N, if their file says nothing else; where that is a daemon's, the
+/// kernel of its namespace only forwards between the daemon's TUN device and the others, and has 10.88.1.N and fd88:0:0:1::N for
+/// its own messages.
 enum LabNamespaces {
     /// The name of a host's namespace. Names of labs and hosts have no dots.
     static func name(lab: String, host: String) -> String { "chitcp.\(lab).\(host)" }
     /// The name of the namespace with the bridge.
     static func hub(lab: String) -> String { "chitcp.\(lab)" }
-    /// The address of host number `index` (from 0).
-    static func address(_ index: Int) -> String { "10.88.0.\(index + 1)" }
+    /// The addresses of host number `number`, from 1.
+    static func addresses(_ number: Int) -> [IPAddress] {
+        [IPAddress(10, 88, 0, UInt8(clamping: number)), IPAddress(high: 0xfd88 << 48, low: UInt64(clamping: number))]
+    }
+    /// The networks of these.
+    private static let networks = ["10.88.0.0/24", "fd88::/64"].compactMap { IPPrefix($0) }
+    /// Those of the forwarding kernels' own addresses.
+    static let kept = ["10.88.1.0/24", "fd88:0:0:1::/64"].compactMap { IPPrefix($0) }
+    /// True if this kernel has IPv6.
+    static var hasIPv6: Bool { access("/proc/sys/net/ipv6", F_OK) == 0 }
     /// The name of a daemon's TUN device.
     static let device = "tun0"
 
@@ -23,46 +33,104 @@ enum LabNamespaces {
         return nil
     }
 
+    /// What can be reached over the bridge, when these are the addresses of all hosts: the lab's networks, and single addresses
+    /// outside of them.
+    static func reachable(_ addresses: [IPAddress]) -> [IPPrefix] {
+        networks.filter { network in addresses.contains { network.contains($0) } }
+            + addresses.filter { address in !networks.contains { $0.contains(address) } }.map(single)
+    }
+
+    /// The network that is this address alone.
+    static func single(_ address: IPAddress) -> IPPrefix {
+        guard let prefix = IPPrefix(address, length: address.isIPv4 ? 32 : 128) else {
+            preconditionFailure("every family has a longest prefix")
+        }
+        return prefix
+    }
+
     /// Makes all of them; what exists of them already is a mistake. The caller takes away what was made if this fails.
-    static func make(lab: String, hosts: [LabDescription.Host]) throws {
+    static func make(lab: String, hosts: [LabState.Host]) throws {
         let hub = hub(lab: lab)
+        // Nobody asks a bridge of a lab for groups: it hands on what solicits neighbours.
         try shell(
             """
             ip netns add \(hub)
-            ip -n \(hub) link add bridge type bridge
+            ip -n \(hub) link add bridge type bridge mcast_snooping 0
             ip -n \(hub) link set bridge up
             """)
+        let reachable = reachable(hosts.flatMap(\.addresses))
         for (index, host) in hosts.enumerated() {
             let own = name(lab: lab, host: host.name)
-            let address = address(index)
-            var script = """
-                ip netns add \(own)
-                ip -n \(own) link set lo up
-                ip link add eth0 netns \(own) type veth peer name host\(index) netns \(hub)
-                ip -n \(hub) link set host\(index) master bridge up
-                ip -n \(own) link set eth0 up
-
-                """
-            if host.isKernel {
-                script += """
-                    ip -n \(own) addr add \(address)/24 dev eth0
-                    ip -n \(own) route add 10.88.1.0/24 dev eth0
+            var script = ["ip netns add \(own)"]
+            // Before there are interfaces: their addresses hold at once, without waiting for a duplicate.
+            if hasIPv6 {
+                script.append(
                     """
-            } else {
-                // The kernel answers for the daemon's address on the wire, at once, and forwards.
-                script += """
-                    ip -n \(own) tuntap add \(device) mode tun
-                    ip -n \(own) link set \(device) mtu 1500 up
-                    ip -n \(own) addr add 10.88.1.\(index + 1)/24 dev eth0
-                    ip -n \(own) route add \(address)/32 dev \(device)
-                    ip -n \(own) route add 10.88.0.0/24 dev eth0
-                    ip netns exec \(own) sh -ec 'cd /proc/sys/net/ipv4; echo 1 > ip_forward
-                        echo 1 > conf/eth0/proxy_arp; echo 0 > neigh/eth0/proxy_delay
-                        echo 0 > conf/eth0/send_redirects; echo 0 > conf/all/send_redirects'
-                    """
+                    ip netns exec \(own) sh -ec 'cd /proc/sys/net/ipv6/conf
+                        for one in all default lo; do echo 0 > $one/disable_ipv6; done; echo 0 > default/accept_dad'
+                    """)
             }
-            try shell(script)
+            script += [
+                "ip -n \(own) link set lo up",
+                "ip link add eth0 netns \(own) type veth peer name host\(index) netns \(hub)",
+                "ip -n \(hub) link set host\(index) master bridge up", "ip -n \(own) link set eth0 up",
+            ]
+            let others = reachable.filter { !host.addresses.map(single).contains($0) }
+            script +=
+                host.isKernel
+                ? ownKernel(own, host.addresses, others) : forwardingKernel(own, index + 1, host.addresses, others)
+            try shell(script.joined(separator: "\n"))
         }
+    }
+
+    /// What makes the kernel of a namespace the host.
+    private static func ownKernel(_ own: String, _ addresses: [IPAddress], _ others: [IPPrefix]) -> [String] {
+        var script: [String] = []
+        for address in addresses {
+            script.append("ip -n \(own) addr add \(single(address)) dev eth0")
+            for network in (others + kept) where network.address.isIPv4 == address.isIPv4 {
+                script.append("ip -n \(own) route add \(network) dev eth0 src \(address)")
+            }
+        }
+        return script
+    }
+
+    /// What makes the kernel of a namespace forward to the daemon's device. It answers for the daemon's addresses on the wire, at
+    /// once.
+    private static func forwardingKernel(
+        _ own: String, _ number: Int, _ addresses: [IPAddress], _ others: [IPPrefix]
+    ) -> [String] {
+        var script = [
+            "ip -n \(own) tuntap add \(device) mode tun", "ip -n \(own) link set \(device) mtu 1500 up",
+        ]
+        if addresses.contains(where: \.isIPv4) {
+            script += [
+                "ip -n \(own) addr add 10.88.1.\(number)/24 dev eth0",
+                """
+                ip netns exec \(own) sh -ec 'cd /proc/sys/net/ipv4; echo 1 > ip_forward
+                    echo 1 > conf/eth0/proxy_arp; echo 0 > neigh/eth0/proxy_delay
+                    echo 0 > conf/eth0/send_redirects; echo 0 > conf/all/send_redirects'
+                """,
+            ]
+        }
+        if addresses.contains(where: { !$0.isIPv4 }) {
+            script += [
+                "ip -n \(own) addr add fd88:0:0:1::\(String(number, radix: 16))/64 dev eth0",
+                """
+                ip netns exec \(own) sh -ec 'cd /proc/sys/net/ipv6; echo 1 > conf/all/forwarding
+                    echo 1 > conf/eth0/proxy_ndp; echo 0 > neigh/eth0/proxy_delay'
+                """,
+            ]
+        }
+        for address in addresses {
+            script.append("ip -n \(own) route add \(single(address)) dev \(device)")
+            // IPv4 needs no more than proxy_arp.
+            if !address.isIPv4 { script.append("ip -n \(own) neigh add proxy \(address) dev eth0") }
+            for network in others where network.address.isIPv4 == address.isIPv4 {
+                script.append("ip -n \(own) route add \(network) dev eth0")
+            }
+        }
+        return script
     }
 
     /// Ends what still runs in a namespace, and removes it with its devices.

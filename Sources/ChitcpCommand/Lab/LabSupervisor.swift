@@ -25,7 +25,7 @@ struct LabSupervisor {
         }
         let state = try plan(file: file)
         try write(state.text, to: folder.statePath)
-        if usesNamespaces { try LabNamespaces.make(lab: folder.name, hosts: description.hosts) }
+        if usesNamespaces { try LabNamespaces.make(lab: folder.name, hosts: state.hosts) }
         var daemons: [(host: LabState.Host, pid: pid_t)] = []
         for (host, own) in zip(state.hosts, description.hosts) where !own.isKernel {
             daemons.append((host, try start(own, host, state, belongings)))
@@ -65,11 +65,14 @@ struct LabSupervisor {
     // MARK: What there will be
 
     private func plan(file: String) throws -> LabState {
-        let net = usesNamespaces ? "" : try freeNet()
-        let hosts = description.hosts.enumerated().map { index, host in
+        let addresses = LabAddresses(description: description, file: file)
+        let all =
+            usesNamespaces
+            ? try addresses.inNamespaces(hasIPv6: LabNamespaces.hasIPv6)
+            : try addresses.onLoopback(free: freeNet, obstacle: obstacle)
+        let hosts = zip(description.hosts, all).map { host, own in
             LabState.Host(
-                name: host.name, address: usesNamespaces ? LabNamespaces.address(index) : "\(net).\(index + 1)",
-                isKernel: host.isKernel,
+                name: host.name, addresses: own, isKernel: host.isKernel,
                 namespace: usesNamespaces ? LabNamespaces.name(lab: folder.name, host: host.name) : nil)
         }
         let namespaces = usesNamespaces ? [LabNamespaces.hub(lab: folder.name)] + hosts.compactMap(\.namespace) : []
@@ -80,23 +83,34 @@ struct LabSupervisor {
     private func freeNet() throws -> String {
         var hash: UInt64 = 0xcbf2_9ce4_8422_2325
         for byte in folder.name.utf8 { hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01b3 }
-        let taken = try LabFolder.all().filter { $0.name != folder.name }.flatMap {
-            $0.state()?.hosts.map(\.address) ?? []
-        }
+        let others = try LabFolder.all().filter { $0.name != folder.name }
+        let taken =
+            (others.flatMap { $0.state()?.hosts ?? [] }.flatMap(\.addresses)
+            + description.hosts.flatMap(\.addresses)).map { "\($0)" }
         for attempt in 0..<8000 as Range<UInt64> {
             let place = (hash &+ attempt) % 8000
             let net = "127.\(64 + place / 250).\(place % 250 + 1)"
             guard !taken.contains(where: { $0.hasPrefix(net + ".") }) else { continue }
             let isFree = description.hosts.indices.allSatisfy { index in
-                guard let address = IPAddress("\(net).\(index + 1)"),
-                    let probe = try? KernelSockets().listen(on: Endpoint(address, 23300), backlog: 1)
-                else { return false }
-                close(probe)
-                return true
+                IPAddress("\(net).\(index + 1)").map { obstacle(to: $0) == nil } ?? false
             }
             if isFree { return net }
         }
         throw CommandError("no free loopback addresses from 127.64.0.0 to 127.95.255.255")
+    }
+
+    /// Why no daemon can listen at an address: an errno, or nil.
+    private func obstacle(to address: IPAddress) -> Int32? {
+        let probe = socket(
+            address.isIPv4 ? AF_INET : AF_INET6, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        guard probe >= 0 else { return errno }
+        defer { close(probe) }
+        var one: Int32 = 1
+        setsockopt(probe, SOL_SOCKET, SO_REUSEADDR, &one, socklen_t(MemoryLayout<Int32>.size))
+        guard Endpoint(address, 23300).withSocketAddress({ bind(probe, $0, $1) }) == 0, listen(probe, 1) == 0 else {
+            return errno
+        }
+        return nil
     }
 
     // MARK: Daemons
@@ -106,7 +120,11 @@ struct LabSupervisor {
     ) throws -> pid_t {
         var arguments = ["daemon", "--socket", folder.socket(of: host.name), "--log", folder.log(of: host.name)]
         if let namespace = host.namespace {
-            arguments += ["--tun", LabNamespaces.device, "--address", "\(host.address)/24"]
+            arguments += ["--tun", LabNamespaces.device]
+            for address in host.addresses { arguments += ["--address", "\(LabNamespaces.single(address))"] }
+            for network in LabNamespaces.reachable(state.hosts.flatMap(\.addresses)) {
+                arguments += ["--route", "\(network)"]
+            }
             arguments += rules(of: own, state) + own.options
             guard let own = ownPath() else { throw CommandError("cannot find where chitcp lies", errno: errno) }
             // ip(8) turns into the program it starts: the daemon is this process's child.
@@ -114,7 +132,8 @@ struct LabSupervisor {
                 try ipPath(), ["ip", "netns", "exec", namespace, own] + arguments, environment: [:],
                 errors: folder.log(of: host.name), group: 0)
         }
-        arguments += ["--port", "23300", "--address", host.address] + rules(of: own, state) + own.options
+        arguments += ["--port", "23300"] + host.addresses.flatMap { ["--address", "\($0)"] }
+        arguments += rules(of: own, state) + own.options
         return try belongings.startSelf(
             arguments, environment: ["CHITCPD_PORT": "23300"], errors: folder.log(of: host.name))
     }
@@ -133,8 +152,10 @@ struct LabSupervisor {
         for link in description.links where [link.first, link.second].contains(own.name) {
             let isFirst = link.first == own.name
             guard let other = state.host(isFirst ? link.second : link.first) else { continue }
-            add(isFirst ? link.there : link.back, "to=\(other.address)")
-            if other.isKernel { add(isFirst ? link.back : link.there, "from=\(other.address)") }
+            for address in other.addresses {
+                add(isFirst ? link.there : link.back, "to=\(address)")
+                if other.isKernel { add(isFirst ? link.back : link.there, "from=\(address)") }
+            }
         }
         return words
     }
