@@ -333,7 +333,7 @@ public final class FrameLinks {
         at now: Instant
     ) -> Bool {
         guard let passage = filter.admit(.in, tuple, length: segment.count, at: now) else { return false }
-        if tap.isOn { tap.received(segment, header, count: count, tuple, drop: passage.drop) }
+        if tap.isOn { tap.received(segment, header, count: count, tuple, impairment: passage.effect) }
         // Without a checksum it is as if it had one, unless nothing has here: the wire is an imagined one.
         let isProtected = configuration.checksums != .never || segment[16] != 0 || segment[17] != 0
         statistics.badChecksums += filter.deliver(
@@ -377,7 +377,7 @@ public final class FrameLinks {
         let passage = filter.actsOut ? filter.admit(.out, segment.tuple, length: length, at: now) : nil
         if tap.isOn {
             encode(segment, checksum: computesChecksum).withUnsafeBytes {
-                tap.sent($0, segment.header, count: segment.count, segment.tuple, drop: passage?.drop)
+                tap.sent($0, segment.header, count: segment.count, segment.tuple, impairment: passage?.effect)
             }
         }
         if let passage {

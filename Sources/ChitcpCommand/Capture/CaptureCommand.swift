@@ -11,7 +11,8 @@ struct CaptureCommand: ParsableCommand {
         commandName: "capture", abstract: "Show the segments of a running daemon, or write them for Wireshark.",
         discussion: """
             Without -w a line is printed for each segment, as tcpdump does. With -w they are written as pcapng: into a file, \
-            or live: chitcp capture -w - | wireshark -k -i -. Segments that an impairment drops are there as well, and say so.
+            or live: chitcp capture -w - | wireshark -k -i -. What an impairment does to segments is said with each, also of those \
+            that it drops.
             """)
 
     @Argument(
