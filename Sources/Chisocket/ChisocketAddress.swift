@@ -75,7 +75,7 @@ public struct ChisocketAddress: Hashable, Sendable, CustomStringConvertible {
         }
         guard !addresses.isEmpty else {
             let reason = code == 0 ? "it has no address" : String(cString: gai_strerror(code))
-            throw ChisocketError(errno: EHOSTUNREACH, call: "resolve", context: "\(host) (\(reason))")
+            throw .unknownHost(host, reason: reason)
         }
         return addresses
     }

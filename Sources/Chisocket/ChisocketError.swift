@@ -33,6 +33,13 @@ public struct ChisocketError: Error, CustomStringConvertible, Sendable {
             message: "chisocket: no daemon answers at \(path): \(text(errno)); \(advice)", isDaemonMissing: true)
     }
 
+    /// No address is known for `host`: what getaddrinfo(3) said about it.
+    static func unknownHost(_ host: String, reason: String) -> ChisocketError {
+        ChisocketError(
+            errno: EHOSTUNREACH, call: "resolve", message: "cannot find the host \(host): \(reason)",
+            isDaemonMissing: false)
+    }
+
     private init(errno: Int32, call: String, message: String, isDaemonMissing: Bool) {
         self.errno = errno
         self.call = call

@@ -26,6 +26,10 @@ struct DaemonOption: ParsableArguments {
     @Option(name: .long, help: "The daemon's UNIX socket; CHITCPD_SOCK or the usual one otherwise.")
     var socket: String?
 
+    func validate() throws {
+        if socket?.isEmpty == true { throw ValidationError("--socket: a path is needed, like /tmp/chitcpd.socket") }
+    }
+
     var path: DaemonPath { socket.map { DaemonPath($0) } ?? .standard }
 }
 
@@ -84,6 +88,8 @@ struct ImpairSetCommand: ParsableCommand {
     @Option(help: "The seed of all chances: the same seed and the same segments give the same losses (1).")
     var seed: UInt64?
     @OptionGroup var daemon: DaemonOption
+    @Argument(help: .hidden)
+    var others: [String] = []
 
     private var words: [String] {
         [
@@ -94,14 +100,26 @@ struct ImpairSetCommand: ParsableCommand {
     }
 
     func validate() throws {
+        if let other = others.first {
+            throw ValidationError("\(other): options are wanted here, like --loss 1% --delay 20ms; or show, or clear")
+        }
         guard words.contains(where: { !$0.hasPrefix("seed=") }) else {
             throw ValidationError("say what is to happen, like --loss 1% --delay 20ms; or chitcp impair show, or clear")
+        }
+        guard rate != nil || (queue == nil && mark == nil) else {
+            throw ValidationError("--queue and --mark go with a rate, like --rate 10mbit")
         }
         _ = try rules { _ in IPAddress(127, 0, 0, 1) }
     }
 
     func run() throws {
-        for rule in try rules({ try? resolve($0, port: 0).address }) {
+        var addresses: [String: IPAddress] = [:]
+        for host in [way.to, way.from].compactMap(\.self) {
+            let address = try resolve(host, port: 0).address
+            guard !address.isUnspecified else { throw CommandError("impair: \(host) is not a host's address") }
+            addresses[host] = address
+        }
+        for rule in try rules({ addresses[$0] }) {
             do throws(ChisocketError) { try DaemonControl.impair(rule.record, at: daemon.path) } catch {
                 throw error.aboutImpairing
             }

@@ -43,11 +43,23 @@ struct RelayCommand: ParsableCommand {
     /// What happens there and back.
     private func ways() throws -> (Impairment, Impairment) {
         func way(_ option: String, _ words: String, seedPlus offset: UInt64) throws -> Impairment {
-            let all = words + (mark.map { ",mark=\($0)" } ?? "")
-            do throws(ImpairmentError) {
-                let (configuration, seed) = try ImpairmentConfiguration.parse(all)
-                return Impairment(configuration, seed: seed &+ offset)
-            } catch { throw ValidationError("\(option) \(error)") }
+            var (configuration, seed) = (ImpairmentConfiguration(), UInt64(0))
+            do throws(ImpairmentError) { (configuration, seed) = try ImpairmentConfiguration.parse(words) } catch {
+                throw ValidationError("\(option) \(error)")
+            }
+            if let mark {
+                guard configuration.rate > 0 else {
+                    throw ValidationError("--mark goes with a rate, like \(option) rate=10mbit")
+                }
+                guard let size = Quantity.size(mark), (1...ImpairmentConfiguration.maximumQueue).contains(size) else {
+                    throw ValidationError("--mark \(mark): a size like 30kB, at most 1GiB")
+                }
+                guard configuration.markThreshold == 0 else {
+                    throw ValidationError("--mark and \(option) mark=: say one of them")
+                }
+                configuration.markThreshold = size
+            }
+            return Impairment(configuration, seed: seed &+ offset)
         }
         return (
             try way("--impair", impair, seedPlus: 0),

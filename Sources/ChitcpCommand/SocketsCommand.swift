@@ -13,6 +13,10 @@ struct SocketsCommand: ParsableCommand {
     @Flag(help: "Show what the daemon has done since it began, one number a line, instead.")
     var totals = false
 
+    func validate() throws {
+        if socket?.isEmpty == true { throw ValidationError("--socket: a path is needed, like /tmp/chitcpd.socket") }
+    }
+
     func run() throws {
         if totals {
             for line in describe(try DaemonControl.totals(of: socket.map { DaemonPath($0) } ?? .standard)) {
@@ -56,7 +60,9 @@ func describe(_ socket: SocketStatus) -> [String] {
             + " rto:\(milliseconds(record.retransmission_timeout)) snd_wnd:\(record.snd_wnd) rcv_wnd:\(record.rcv_wnd)",
         "    una:\(record.snd_una) nxt:\(record.snd_nxt) rcv_nxt:\(record.rcv_nxt)"
             + " segs_out:\(record.segments_sent) segs_in:\(record.segments_received) bytes_out:\(record.bytes_sent)"
-            + " bytes_in:\(record.bytes_received) retrans:\(record.segments_retransmitted) pid:\(record.owner_pid)",
+            + " bytes_in:\(record.bytes_received) pid:\(record.owner_pid)",
+        "    retrans:\(record.segments_retransmitted) recoveries:\(record.recoveries) timeouts:\(record.timeouts)"
+            + " probes:\(record.tail_loss_probes) needless:\(record.needless_retransmissions)",
     ]
 }
 

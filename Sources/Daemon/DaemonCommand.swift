@@ -72,6 +72,9 @@ public struct DaemonCommand: ParsableCommand {
     var sendBufferMax: String?
     @Option(name: .long, help: "What a receive buffer may grow to, e.g. 6MiB (default), or off.")
     var receiveBufferMax: String?
+    @Option(
+        name: .long, help: "What the buffers of all connections may grow by together, e.g. 256MiB (default), or off.")
+    var bufferGrowthMax: String?
     @Option(name: .long, help: "Congestion control of connections: cubic (default), reno or bbr.")
     var congestion: String?
     @Option(
@@ -187,6 +190,12 @@ public struct DaemonCommand: ParsableCommand {
         if let size = try growth("--send-buffer-max", sendBufferMax) { c.host.connection.maximumSendBuffer = size }
         if let size = try growth("--receive-buffer-max", receiveBufferMax) {
             c.host.connection.maximumReceiveBuffer = size
+        }
+        if let text = bufferGrowthMax {
+            guard let size = text == "off" ? 0 : Quantity.size(text), size > 0 || text == "off", size <= 1 << 40 else {
+                throw ValidationError("--buffer-growth-max \(text): a size like 64MiB, at most 1024GiB, or off.")
+            }
+            c.host.bufferBudget = size
         }
         if let mss {
             guard mss > 0 else { throw ValidationError("--mss 0: a segment carries at least 1 byte.") }

@@ -39,6 +39,10 @@ extension ControlSession {
         s.bytes_received = info.bytesReceived
         s.segments_retransmitted = info.segmentsRetransmitted
         s.bytes_retransmitted = info.bytesRetransmitted
+        s.recoveries = info.recoveries
+        s.timeouts = info.timeouts
+        s.tail_loss_probes = info.tailLossProbes
+        s.needless_retransmissions = info.needlessRetransmissions
         withUnsafeMutableBytes(of: &s.congestion_control) { name in
             for (i, byte) in info.congestionControl.utf8.prefix(15).enumerated() { name[i] = byte }
         }

@@ -50,12 +50,15 @@ public struct Delivery: Sendable, Equatable {
     public let flippedBit: Int?
     /// True if the packet is to be marked, where it can be.
     public let isMarked: Bool
+    /// True if the packet was held back, so that later ones overtake it.
+    public let isReordered: Bool
 
     /// A delivery at `at`.
-    public init(at: Instant, flippedBit: Int? = nil, isMarked: Bool = false) {
+    public init(at: Instant, flippedBit: Int? = nil, isMarked: Bool = false, isReordered: Bool = false) {
         self.at = at
         self.flippedBit = flippedBit
         self.isMarked = isMarked
+        self.isReordered = isReordered
     }
 }
 
@@ -164,7 +167,8 @@ public struct Impairment: Sendable {
         let isMarked = canBeMarked && (random.chance(c.mark) || isCrowded)
         if isMarked { counters.marked += 1 }
         var arrival = departure + c.delay + .nanoseconds(random.below(c.jitter.nanoseconds + 1))
-        if random.chance(c.reorder) {
+        let isReordered = random.chance(c.reorder)
+        if isReordered {
             counters.reordered += 1
             arrival = arrival + c.reorderDelay
         } else {
@@ -177,10 +181,12 @@ public struct Impairment: Sendable {
             flippedBit = Int(random.below(Int64(size) * 8))
         }
         if arrival > now { counters.delayed += 1 }
-        var result = [Delivery(at: arrival, flippedBit: flippedBit, isMarked: isMarked)]
+        var result = [
+            Delivery(at: arrival, flippedBit: flippedBit, isMarked: isMarked, isReordered: isReordered)
+        ]
         if random.chance(c.duplicate) {
             counters.duplicated += 1
-            result.append(Delivery(at: arrival, isMarked: isMarked))
+            result.append(Delivery(at: arrival, isMarked: isMarked, isReordered: isReordered))
         }
         return .delivered(result)
     }

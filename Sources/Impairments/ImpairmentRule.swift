@@ -56,7 +56,12 @@ public struct ImpairmentRule: Sendable, Equatable {
         let from = try host("from")
         let first = try ImpairmentWord.takeSeed(from: &words)
         let directions: [PacketDirection]
-        switch take("direction") {
+        let direction = take("direction")
+        guard to == nil || from == nil || direction == nil || direction == "both" else {
+            throw ImpairmentError(
+                "direction=\(direction ?? ""): to and from name a host each way; leave out one of the three")
+        }
+        switch direction {
         case "out": directions = [.out]
         case "in": directions = [.in]
         case "both": directions = [.out, .in]

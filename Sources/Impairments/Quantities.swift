@@ -5,9 +5,10 @@ import TCPSegments
 public enum Quantity {
     /// Parts per million from `5%` or `0.05`; nil unless it is a number from 0 to 100 %.
     public static func probability(_ text: some StringProtocol) -> Int? {
+        // A number without % is below 1: who writes 1 may mean one in a hundred, or all.
         let percent = text.hasSuffix("%")
         guard let millionths = decimal(percent ? text.dropLast() : text[...], scale: percent ? 10_000 : 1_000_000),
-            (0...1_000_000).contains(millionths)
+            (0...(percent ? 1_000_000 : 999_999)).contains(millionths)
         else { return nil }
         return Int(millionths)
     }

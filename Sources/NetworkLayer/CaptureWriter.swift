@@ -32,7 +32,7 @@ public final class CaptureWriter: SegmentRecorder {
 
     /// Records a segment.
     public func record(_ segment: TappedSegment) {
-        guard segment.drop == nil || !segment.isOutgoing else { return }
+        guard segment.impairment?.drop == nil || !segment.isOutgoing else { return }
         writer.write(Self.bytes(of: segment))
     }
 

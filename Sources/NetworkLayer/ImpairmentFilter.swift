@@ -166,9 +166,12 @@ public final class ImpairmentFilter {
         let path: Path
         let fate: PacketFate
         let size: Int
+        /// The segment's length, and when it came along.
+        let length: Int
+        let at: Instant
 
-        /// Why the segment goes no further; nil if it does.
-        var drop: ImpairmentDrop? { fate.drop }
+        /// For whoever watches.
+        var effect: SegmentImpairment { SegmentImpairment(fate, length: length, at: at) }
     }
 
     /// Decides about a segment of `length` bytes; nil if there is no rule for it. A packet's size, for queues and rates, is that
@@ -184,15 +187,14 @@ public final class ImpairmentFilter {
             path.overflowed += 1
             fate = .dropped(.noRoom)
         }
-        return Passage(path: path, fate: fate, size: size)
+        return Passage(path: path, fate: fate, size: size, length: length, at: now)
     }
 
     /// Sends a segment on, now or later, once or twice or not at all.
     func carry(_ segment: OutgoingSegment, _ passage: Passage, by carrier: any SegmentCarrier, at now: Instant) {
-        let length = segment.header.encodedLength + segment.count
         for delivery in passage.fate.deliveries {
             var copy = segment
-            copy.flippedBit = delivery.flippedBit.map { $0 % (length * 8) }
+            copy.flippedBit = delivery.flippedBit(of: passage.length)
             if delivery.isMarked { copy.ecn = segment.ecn.marked }
             if delivery.at <= now {
                 carrier.carry(copy, at: now)
@@ -211,8 +213,8 @@ public final class ImpairmentFilter {
         var caught: UInt64 = 0
         for delivery in passage.fate.deliveries {
             var bytes = Array(segment)
-            if let bit = delivery.flippedBit {
-                Self.corrupt(&bytes, bit: bit % (bytes.count * 8), tuple, isProtected: isProtected)
+            if let bit = delivery.flippedBit(of: passage.length) {
+                Self.corrupt(&bytes, bit: bit, tuple, isProtected: isProtected)
                 if isProtected, !bytes.withUnsafeBytes({ Self.isValid($0, tuple) }) {
                     caught += 1
                     continue

@@ -1,6 +1,5 @@
-// A capture for somebody who watches: pcapng through a pipe, with directions, and with what impairments dropped.
+// A capture for somebody who watches: pcapng through a pipe, with directions, and with what impairments did.
 import Glibc
-import Impairments
 import TCPSegments
 
 /// Streams the segments that pass its filters. They wait in a bounded queue for a writer thread: a slow reader stops nobody,
@@ -130,9 +129,7 @@ public final class LiveCapture: SegmentRecorder {
         block.put(UInt32(kept))
         block.put(UInt32(total))
         block.put(padded: { CapturedPacket.append(segment, to: &$0, limit: kept) })
-        if let drop = segment.drop {
-            block.option(1, "dropped \(segment.isOutgoing ? "before it left" : "on arrival"): \(drop.explanation)")
-        }
+        for comment in segment.impairmentComments { block.option(1, comment) }
         if interface.unsaid > 0 {
             block.option(1, "\(interface.unsaid) segments before this one are missing: the reader was too slow")
         }
@@ -166,18 +163,5 @@ public final class LiveCapture: SegmentRecorder {
     public func close() {
         writer.write(summary(), always: true)
         writer.close()
-    }
-}
-
-extension ImpairmentDrop {
-    /// In words.
-    var explanation: String {
-        switch self {
-        case .lost: "lost by an impairment"
-        case .queueFull: "the queue of an impairment's rate was full"
-        case .partitioned: "partitioned by an impairment"
-        case .tooLarge: "larger than the path takes"
-        case .noRoom: "an impairment's delay held too much already"
-        }
     }
 }

@@ -1,6 +1,5 @@
 // Who watches segments on their way: the captures and the log. One for all links of a daemon.
 import Glibc
-import Impairments
 import TCPSegments
 
 /// A segment as it is seen on its way in or out.
@@ -11,8 +10,8 @@ public struct TappedSegment {
     public let tuple: FourTuple
     /// True if it leaves.
     public let isOutgoing: Bool
-    /// Why an impairment keeps it from going on, if one does.
-    public let drop: ImpairmentDrop?
+    /// What an impairment does to it, if there is one for it.
+    public let impairment: SegmentImpairment?
     /// The TUN device it goes through; nil: it travels in a frame.
     public let device: String?
     /// What its IP header says of congestion; frames have none.
@@ -27,13 +26,13 @@ public struct TappedSegment {
 
     /// One with these values.
     public init(
-        bytes: UnsafeRawBufferPointer, tuple: FourTuple, isOutgoing: Bool, drop: ImpairmentDrop? = nil,
+        bytes: UnsafeRawBufferPointer, tuple: FourTuple, isOutgoing: Bool, impairment: SegmentImpairment? = nil,
         device: String? = nil, ecn: ECNField = .notCapable, time: Int64
     ) {
         self.bytes = bytes
         self.tuple = tuple
         self.isOutgoing = isOutgoing
-        self.drop = drop
+        self.impairment = impairment
         self.device = device
         self.ecn = ecn
         self.time = time
@@ -65,33 +64,33 @@ public final class SegmentTap {
     /// From now on `recorder` sees nothing.
     public func remove(_ recorder: any SegmentRecorder) { recorders.removeAll { $0 === recorder } }
 
-    /// A segment came in; `drop` says why an impairment keeps it from going on. It was on the wire: it is seen at the moment
-    /// it came. `tuple.local` is ours.
+    /// A segment came in; `impairment` says what happens to it from here on. It was on the wire: it is seen at the moment it
+    /// came. `tuple.local` is ours.
     func received(
         _ segment: UnsafeRawBufferPointer, _ header: SegmentHeader, count: Int, _ tuple: FourTuple,
-        drop: ImpairmentDrop? = nil, through device: String? = nil, ecn: ECNField = .notCapable
+        impairment: SegmentImpairment? = nil, through device: String? = nil, ecn: ECNField = .notCapable
     ) {
-        record(segment, tuple, isOutgoing: false, drop, device, ecn)
-        observer?(drop == nil ? .received : .dropReceived, header, count, tuple)
+        record(segment, tuple, isOutgoing: false, impairment, device, ecn)
+        observer?(impairment?.drop == nil ? .received : .dropReceived, header, count, tuple)
     }
 
-    /// A segment leaves, or would have; `drop` says why an impairment drops it. One that is delayed is seen when it sets out,
-    /// one that is corrupted as it was before.
+    /// A segment leaves, or would have; `impairment` says what happens to it from here on. One that is delayed is seen when it
+    /// sets out, one that is corrupted as it was before.
     func sent(
         _ segment: UnsafeRawBufferPointer, _ header: SegmentHeader, count: Int, _ tuple: FourTuple,
-        drop: ImpairmentDrop? = nil, through device: String? = nil, ecn: ECNField = .notCapable
+        impairment: SegmentImpairment? = nil, through device: String? = nil, ecn: ECNField = .notCapable
     ) {
-        observer?(drop == nil ? .sent : .dropSent, header, count, tuple)
-        record(segment, tuple, isOutgoing: true, drop, device, ecn)
+        observer?(impairment?.drop == nil ? .sent : .dropSent, header, count, tuple)
+        record(segment, tuple, isOutgoing: true, impairment, device, ecn)
     }
 
     private func record(
-        _ segment: UnsafeRawBufferPointer, _ tuple: FourTuple, isOutgoing: Bool, _ drop: ImpairmentDrop?,
+        _ segment: UnsafeRawBufferPointer, _ tuple: FourTuple, isOutgoing: Bool, _ impairment: SegmentImpairment?,
         _ device: String?, _ ecn: ECNField
     ) {
         guard !recorders.isEmpty else { return }
         let tapped = TappedSegment(
-            bytes: segment, tuple: tuple, isOutgoing: isOutgoing, drop: drop, device: device, ecn: ecn,
+            bytes: segment, tuple: tuple, isOutgoing: isOutgoing, impairment: impairment, device: device, ecn: ecn,
             time: Self.wallClock())
         for recorder in recorders { recorder.record(tapped) }
     }

@@ -153,17 +153,17 @@ public final class TunLink: EventHandler {
             if filter.actsOut,
                 let passage = filter.admit(.out, tuple, length: header.encodedLength + segment.count, at: now)
             {
-                if tap.isOn { show(segment, drop: passage.drop) }
+                if tap.isOn { show(segment, passage.effect) }
                 filter.carry(segment, passage, by: self, at: now)
             } else {
-                if tap.isOn { show(segment, drop: nil) }
+                if tap.isOn { show(segment, nil) }
                 send(segment, cutTo: segment.count > transmission.segmentSize ? transmission.segmentSize : 0)
             }
         }
     }
 
     /// Has the tap see a segment with its checksum.
-    private func show(_ segment: OutgoingSegment, drop: ImpairmentDrop?) {
+    private func show(_ segment: OutgoingSegment, _ impairment: SegmentImpairment?) {
         var bytes = [UInt8](repeating: 0, count: 60)
         let headerLength = bytes.withUnsafeMutableBytes { space in
             // Bounds: at most 60 bytes.
@@ -178,8 +178,8 @@ public final class TunLink: EventHandler {
         bytes[17] = UInt8(sum & 0xFF)
         bytes.withUnsafeBytes {
             tap.sent(
-                $0, segment.header, count: segment.count, segment.tuple, drop: drop, through: configuration.name,
-                ecn: segment.ecn)
+                $0, segment.header, count: segment.count, segment.tuple, impairment: impairment,
+                through: configuration.name, ecn: segment.ecn)
         }
     }
 
@@ -340,24 +340,24 @@ public final class TunLink: EventHandler {
         let payload = UnsafeRawBufferPointer(rebasing: segment[offset...])
         let link = ip.isIPv4 ? Self.link4 : Self.link6
         if filter.actsIn, let passage = filter.admit(.in, tuple, length: segment.count, at: now) {
-            if tap.isOn { show(segment, header, count: payload.count, tuple, drop: passage.drop, ecn: ip.ecn) }
+            if tap.isOn { show(segment, header, count: payload.count, tuple, passage.effect, ecn: ip.ecn) }
             statistics.badChecksums += filter.deliver(
                 segment, tuple, on: link, ecn: ip.ecn, isProtected: true, passage, to: self, at: now)
             return
         }
-        if tap.isOn { show(segment, header, count: payload.count, tuple, drop: nil, ecn: ip.ecn) }
+        if tap.isOn { show(segment, header, count: payload.count, tuple, nil, ecn: ip.ecn) }
         receiver.segmentArrived(header, payload: payload, tuple: tuple, on: link, ecn: ip.ecn, at: now)
     }
 
     /// Has the tap see a segment that came in, with its checksum: the kernel's first packets may have come without.
     private func show(
         _ segment: UnsafeRawBufferPointer, _ header: SegmentHeader, count: Int, _ tuple: FourTuple,
-        drop: ImpairmentDrop?, ecn: ECNField
+        _ impairment: SegmentImpairment?, ecn: ECNField
     ) {
         let (from, to) = (tuple.remote.address, tuple.local.address)
         guard !InternetChecksum.isValid(segment, from: from, to: to) else {
             tap.received(
-                segment, header, count: count, tuple, drop: drop, through: configuration.name, ecn: ecn)
+                segment, header, count: count, tuple, impairment: impairment, through: configuration.name, ecn: ecn)
             return
         }
         var bytes = Array(segment)
@@ -367,7 +367,7 @@ public final class TunLink: EventHandler {
         bytes[16] = UInt8(sum >> 8)
         bytes[17] = UInt8(sum & 0xFF)
         bytes.withUnsafeBytes {
-            tap.received($0, header, count: count, tuple, drop: drop, through: configuration.name, ecn: ecn)
+            tap.received($0, header, count: count, tuple, impairment: impairment, through: configuration.name, ecn: ecn)
         }
     }
 

@@ -27,7 +27,7 @@ private struct Outcome: Sendable {
     let text: String
 }
 
-@Suite("Programs in C over libchitcp", .serialized, .timeLimit(.minutes(10)))
+@Suite("Programs in C over libchitcp", .serialized, .timeLimit(.minutes(15)))
 struct CAcceptanceTests {
     /// The daemon a case talks to.
     enum Daemon: String, Sendable, CaseIterable {

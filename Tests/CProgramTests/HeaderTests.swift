@@ -2,7 +2,7 @@
 import Glibc
 import Testing
 
-@Suite("C headers", .timeLimit(.minutes(5)))
+@Suite("C headers", .timeLimit(.minutes(15)))
 struct HeaderTests {
     /// A compiler and a language standard.
     struct Compilation: Sendable, CustomTestStringConvertible {

@@ -3,7 +3,7 @@
 import Glibc
 import Testing
 
-@Suite("The packetdrill plugin", .serialized, .timeLimit(.minutes(5)))
+@Suite("The packetdrill plugin", .serialized, .timeLimit(.minutes(15)))
 struct PacketdrillTests {
     /// Which packets and sockets: IPv4, IPv6, IPv4 in sockets of IPv6.
     enum Family: String, CaseIterable, Sendable {

@@ -2,7 +2,7 @@
 import Glibc
 import Testing
 
-@Suite("C samples", .serialized, .timeLimit(.minutes(5)))
+@Suite("C samples", .serialized, .timeLimit(.minutes(15)))
 struct SampleTests {
     let folder: ScratchFolder
 

@@ -12,7 +12,7 @@ private struct Seen {
     var local = Endpoint(IPAddress(127, 0, 0, 1), 50_000)
     var remote = Endpoint(IPAddress(127, 0, 0, 2), 7)
     var isOutgoing = true
-    var drop: ImpairmentDrop?
+    var impairment: SegmentImpairment?
     var device: String?
     var ecn = ECNField.notCapable
     var sequence: UInt32 = 1000
@@ -33,9 +33,16 @@ private struct Seen {
         bytes.withUnsafeBytes {
             capture.record(
                 TappedSegment(
-                    bytes: $0, tuple: tuple, isOutgoing: isOutgoing, drop: drop, device: device, ecn: ecn, time: time))
+                    bytes: $0, tuple: tuple, isOutgoing: isOutgoing, impairment: impairment, device: device, ecn: ecn,
+                    time: time))
         }
     }
+}
+
+private func dropped(_ reason: ImpairmentDrop) -> SegmentImpairment {
+    var impairment = SegmentImpairment()
+    impairment.drop = reason
+    return impairment
 }
 
 /// What a capture of these segments streams.
@@ -89,9 +96,9 @@ private func lines(
             Seen(bits: .syn, options: options),
             Seen(isOutgoing: false, sequence: 9000, ack: 1001, bits: .syn),
             Seen(sequence: 1001, ack: 9001, bits: .psh, count: 10),
-            Seen(drop: .lost, sequence: 1011, ack: 9001, count: 5),
+            Seen(impairment: dropped(.lost), sequence: 1011, ack: 9001, count: 5),
             Seen(isOutgoing: false, sequence: 9001, ack: 1011, options: sack),
-            Seen(isOutgoing: false, drop: .queueFull, sequence: 9001, ack: 1011, bits: .fin),
+            Seen(isOutgoing: false, impairment: dropped(.queueFull), sequence: 9001, ack: 1011, bits: .fin),
         ])
         let (text, interfaces) = try lines(bytes, piece: piece)
         let there = "IP 127.0.0.1.50000 > 127.0.0.2.7:", back = "IP 127.0.0.2.7 > 127.0.0.1.50000:"
@@ -109,6 +116,59 @@ private func lines(
         #expect(interfaces == [PcapngReader.Interface(name: "frames 127.0.0.1-127.0.0.2", received: 6, missed: 0)])
         let absolute = try lines(bytes, absolute: true).0
         #expect(absolute[2].contains("seq 1001:1011, ack 9001,"))
+    }
+
+    @Test(
+        "what an impairment does to a segment stands in its comments, a sentence for each thing",
+        arguments: [
+            (.zero, false, false, nil, []),
+            (.milliseconds(20), false, false, nil, ["delayed by an impairment: 20ms"]),
+            (.nanoseconds(20_112_600), false, false, nil, ["delayed by an impairment: 20.113ms"]),
+            (.nanoseconds(3), false, false, nil, ["delayed by an impairment: 1us"]),
+            (
+                .milliseconds(25), true, false, nil,
+                ["held back by an impairment, so that later ones overtake it: 25ms"]
+            ),
+            (.zero, false, true, nil, ["duplicated by an impairment: it arrives twice"]),
+            (.zero, false, false, 107, ["corrupted by an impairment: bit 3 of byte 13 of the TCP header"]),
+            (.zero, false, false, (20 + 17) * 8, ["corrupted by an impairment: bit 0 of byte 17 of the payload"]),
+            (
+                .milliseconds(1), false, true, 167,
+                [
+                    "delayed by an impairment: 1ms", "duplicated by an impairment: it arrives twice",
+                    "corrupted by an impairment (one of the two): bit 7 of byte 0 of the payload",
+                ]
+            ),
+        ] as [(TimeInterval, Bool, Bool, Int?, [String])])
+    func comments(
+        delay: TimeInterval, isReordered: Bool, isDuplicated: Bool, flippedBit: Int?, expected: [String]
+    ) throws {
+        var impairment = SegmentImpairment()
+        impairment.delay = delay
+        impairment.isReordered = isReordered
+        impairment.isDuplicated = isDuplicated
+        impairment.flippedBit = flippedBit
+        var reader = PcapngReader()
+        for isOutgoing in [true, false] {
+            let bytes = try stream([Seen(isOutgoing: isOutgoing, impairment: impairment, count: 40)])
+            let packets = try reader.feed(bytes).compactMap {
+                if case .packet(let packet, _) = $0 { packet } else { nil }
+            }
+            #expect(packets.map(\.comments) == [expected])
+        }
+        let line = try lines(try stream([Seen(impairment: impairment, count: 40)])).0[0]
+        #expect(line.hasSuffix("length 40" + expected.map { " (\($0))" }.joined()))
+    }
+
+    @Test(
+        "a mark is said of packets that can have it",
+        arguments: [ECNField.notCapable, .capable0, .capable1, .congestionExperienced])
+    func marks(ecn: ECNField) throws {
+        var impairment = SegmentImpairment()
+        impairment.isMarked = true
+        let line = try lines(try stream([Seen(impairment: impairment, device: "tun0", ecn: ecn)])).0[0]
+        let isSaid = line.hasSuffix(" (marked by an impairment: congestion experienced)")
+        #expect(isSaid == [.capable0, .capable1].contains(ecn), "\(line)")
     }
 
     @Test("links are interfaces: one for each pair of hosts, one for a TUN device, IPv6 among them")
@@ -152,7 +212,7 @@ private func lines(
 
     @Test("a stream that is none is an error, whatever it is, and never a trap")
     func malformed() throws {
-        let good = try stream([Seen(bits: .syn), Seen(ack: 1, count: 20), Seen(drop: .lost, ack: 2)])
+        let good = try stream([Seen(bits: .syn), Seen(ack: 1, count: 20), Seen(impairment: dropped(.lost), ack: 2)])
         for seed in 0..<5000 {
             var random = SeededGenerator(seed: UInt64(seed))
             var bad = good
@@ -170,7 +230,9 @@ private func lines(
             ("127.0.0.1:80", ["127.0.0.1:80"], 80), (":80", [nil], 80), ("127.0.0.1", ["127.0.0.1:0"], 0),
             ("[::1]:80", ["[::1]:80"], 80), ("::1", ["[::1]:0"], 0), ("[::1]", ["[::1]:0"], 0), ("a:b", nil, 0),
             ("", nil, 0), (":", nil, 0), ("1.2.3.4:0", nil, 0), ("1.2.3.4:70000", nil, 0), ("[::1:80", nil, 0),
-            ("[]:80", [nil], 80),
+            ("[]:80", [nil], 80), ("host port 80", nil, 0), ("10.0.0.0/8", nil, 0), ("1::2::3", nil, 0),
+            (":80:", nil, 0),
+            ("fe80::1%lo", ["[fe80::1]:0"], 0), ("[fe80::1%lo]:7", ["[fe80::1]:7"], 7),
         ] as [(String, [String?]?, UInt16)])
     func filterText(_ text: String, hosts: [String?]?, port: UInt16) throws {
         guard let hosts else {

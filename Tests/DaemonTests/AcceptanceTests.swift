@@ -8,7 +8,7 @@ import NetworkLayer
 import TCPSegments
 import Testing
 
-@Suite("Acceptance over chiTCP's protocol", .timeLimit(.minutes(5)))
+@Suite("Acceptance over chiTCP's protocol", .timeLimit(.minutes(15)))
 struct AcceptanceTests {
     // MARK: Set-up and termination
 

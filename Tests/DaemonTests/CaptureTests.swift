@@ -4,7 +4,7 @@ import Glibc
 import Impairments
 import Testing
 
-@Suite("Captures", .timeLimit(.minutes(3)))
+@Suite("Captures", .timeLimit(.minutes(15)))
 struct CaptureTests {
     @Test(
         "tshark reads a capture without complaint: nothing malformed, every checksum right, every byte there",

@@ -104,7 +104,7 @@ private struct Pair: Sendable {
     }
 }
 
-@Suite("NIO channels", .timeLimit(.minutes(3)))
+@Suite("NIO channels", .timeLimit(.minutes(15)))
 struct ChannelTests {
     @Test("a hundred channels get back what they send, under TCP's names")
     func echo() async throws {

@@ -6,7 +6,7 @@ import Glibc
 import NetworkLayer
 import Testing
 
-@Suite("A daemon's life", .timeLimit(.minutes(2)))
+@Suite("A daemon's life", .timeLimit(.minutes(15)))
 struct DaemonLifeTests {
     @Test("it leaves no file behind")
     func noFiles() throws {

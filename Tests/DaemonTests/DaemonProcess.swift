@@ -12,12 +12,14 @@ final class DaemonProcess {
 
     private static let program = BuildFolder.path + "/chitcpd"
 
-    init(_ address: String, in folder: TemporaryFolder) throws {
+    init(_ address: String, in folder: TemporaryFolder, options: [String] = []) throws {
         self.address = address
         path = DaemonPath(folder.path + "/" + address)
-        arguments = [
-            Self.program, "--address", address, "--port", "23300", "--socket", path.path, "--log", path.path + ".log",
-        ]
+        arguments =
+            [
+                Self.program, "--address", address, "--port", "23300", "--socket", path.path, "--log",
+                path.path + ".log",
+            ] + options
         try start()
     }
 

@@ -4,7 +4,7 @@ import DaemonProtocol
 import Glibc
 import Testing
 
-@Suite("Breakpoints of descriptor sockets", .timeLimit(.minutes(2)))
+@Suite("Breakpoints of descriptor sockets", .timeLimit(.minutes(15)))
 struct DescriptorDebugTests {
     let folder: TemporaryFolder
     let a: TestDaemon

@@ -4,7 +4,7 @@ import NetworkLayer
 import TCPSegments
 import Testing
 
-@Suite("Wireshark dissector", .enabled(if: TShark.isThere, "tshark is not installed"), .timeLimit(.minutes(3)))
+@Suite("Wireshark dissector", .enabled(if: TShark.isThere, "tshark is not installed"), .timeLimit(.minutes(15)))
 struct DissectorTests {
     private static let client = IPAddress(127, 0, 0, 1)
     private static let server = IPAddress(127, 0, 0, 2)

@@ -7,7 +7,7 @@ import TCPEngine
 import TCPSegments
 import Testing
 
-@Suite("Golden frames", .timeLimit(.minutes(2)))
+@Suite("Golden frames", .timeLimit(.minutes(15)))
 struct GoldenFrameTests {
     /// Receives a segment and compares it with hexadecimal digits, among which spaces do not count.
     private func expect(_ peer: ScriptedPeer, sends text: String, at place: SourceLocation = #_sourceLocation) throws {

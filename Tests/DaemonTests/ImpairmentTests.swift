@@ -48,7 +48,7 @@ private final class ImpairedPair {
     }
 }
 
-@Suite("Impairments of running daemons", .timeLimit(.minutes(3)))
+@Suite("Impairments of running daemons", .timeLimit(.minutes(15)))
 struct ImpairmentTests {
     /// Segments of Ethernet's size: many of them, whatever the data.
     private static let small: @Sendable (inout DaemonConfiguration) -> Void = {

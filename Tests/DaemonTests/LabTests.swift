@@ -80,7 +80,7 @@ private func processes(with text: String) -> [pid_t] {
     return found
 }
 
-@Suite("chitcp lab", .timeLimit(.minutes(3)))
+@Suite("chitcp lab", .timeLimit(.minutes(15)))
 struct LabTests {
     private static let pair = """
         hosts:

@@ -5,7 +5,7 @@ import Glibc
 import NetworkLayer
 import Testing
 
-@Suite("chitcp capture", .timeLimit(.minutes(3)))
+@Suite("chitcp capture", .timeLimit(.minutes(15)))
 struct LiveCaptureTests {
     /// The size of a file, 0 if there is none.
     private func size(of file: String) -> Int {
@@ -101,6 +101,44 @@ struct LiveCaptureTests {
         let place = words.hasSuffix("in") ? "on arrival" : "before it left"
         #expect(comments.allSatisfy { $0 == "dropped \(place): lost by an impairment" })
         #expect(said.contains("\(rows.count) segments"), "\(said)")
+    }
+
+    @Test(
+        "tshark finds in frame.comment what an impairment does to segments that it lets pass",
+        .enabled(if: TShark.isThere, "tshark is not installed"), arguments: ["out", "in"])
+    func comments(direction: String) async throws {
+        let hosts = try TwoHosts()
+        let folder = try TemporaryFolder()
+        let file = folder.path + "/capture.pcapng"
+        let capture = try await start([], at: hosts.a, into: file)
+        let words = "--delay 1ms --reorder 20%/2ms --duplicate 20% --corrupt 20% --direction \(direction)"
+        let result = try runProgram(
+            BuildFolder.command,
+            ["impair", "--socket", hosts.a.path.path] + words.split(separator: " ").map(String.init))
+        try #require(result.code == 0, "\(result.output)")
+        try await exchange(pattern(1_000_000), hosts)
+        // Segments may still pass, until there is no connection any more.
+        let before = try #require(try DaemonControl.impairments(of: hosts.a.path).first)
+        _ = try end(capture)
+        let after = try #require(try DaemonControl.impairments(of: hosts.a.path).first)
+
+        let rows = try TShark.rows(of: file, ["ip.src", "frame.comment", "tcp.checksum.status"], in: folder)
+        let impaired = rows.filter { !$0[1].isEmpty }
+        // Seen before anything happened to them.
+        #expect(rows.allSatisfy { $0[2] == "1" })
+        #expect(impaired.allSatisfy { ($0[0] == hosts.a.address) == (direction == "out") })
+        func count(_ sentence: String) -> UInt64 { UInt64(impaired.count { $0[1].contains(sentence) }) }
+        let late = count("delayed by an impairment: 1")
+        let overtaken = count("held back by an impairment, so that later ones overtake it: 3")
+        #expect(late > 0 && overtaken > 0 && late + overtaken == impaired.count)
+        for (kind, seen, least, most) in [
+            ("delayed", late + overtaken, before.delayed, after.delayed),
+            ("reordered", overtaken, before.reordered, after.reordered),
+            ("duplicated", count("duplicated by an impairment: it arrives twice"), before.duplicated, after.duplicated),
+            ("corrupted", count("corrupted by an impairment"), before.corrupted, after.corrupted),
+        ] { #expect(seen > 0 && (least...most).contains(seen), "\(kind): \(seen)") }
+        let places = ["of the payload", "of the TCP header"].map(count)
+        #expect(places[0] + places[1] == count("corrupted by"), "\(places)")
     }
 
     @Test("a filter by host and port leaves out the others", .enabled(if: TShark.isThere, "tshark is not installed"))

@@ -3,7 +3,7 @@ import Chisocket
 import Glibc
 import Testing
 
-@Suite("Lost peers", .timeLimit(.minutes(3)))
+@Suite("Lost peers", .timeLimit(.minutes(15)))
 struct LostPeersTests {
     @Test("a killed program that left bytes unread resets its connection")
     func killedWithUnreadBytes() throws {

@@ -3,7 +3,7 @@ import Chisocket
 import Glibc
 import Testing
 
-@Suite("Many connections", .timeLimit(.minutes(4)), .serialized)
+@Suite("Many connections", .timeLimit(.minutes(15)), .serialized)
 struct ManyConnectionsTests {
     init() {
         // Each connection takes two descriptors of this process as a program and two as the daemons.

@@ -6,7 +6,7 @@ import NetworkLayer
 import TCPSegments
 import Testing
 
-@Suite("Calls of chiTCP's protocol", .timeLimit(.minutes(2)))
+@Suite("Calls of chiTCP's protocol", .timeLimit(.minutes(15)))
 struct MessageCallTests {
     @Test("messages have chiTCP's bytes: a length in host order, field numbers and types")
     func bytes() throws {

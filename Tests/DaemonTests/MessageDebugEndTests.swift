@@ -7,7 +7,7 @@ import NetworkLayer
 import TCPSegments
 import Testing
 
-@Suite("The end of breakpoints", .timeLimit(.minutes(3)))
+@Suite("The end of breakpoints", .timeLimit(.minutes(15)))
 struct MessageDebugEndTests: BreakpointTests {
     let folder: TemporaryFolder
     let net: String

@@ -8,7 +8,7 @@ import Synchronization
 import TCPSegments
 import Testing
 
-@Suite("Breakpoints", .timeLimit(.minutes(3)))
+@Suite("Breakpoints", .timeLimit(.minutes(15)))
 struct MessageDebugTests: BreakpointTests {
     let folder: TemporaryFolder
     let net: String

@@ -5,7 +5,7 @@ import Glibc
 import TCPSegments
 import Testing
 
-@Suite("Connections of chiTCP's protocol", .timeLimit(.minutes(2)))
+@Suite("Connections of chiTCP's protocol", .timeLimit(.minutes(15)))
 struct MessageSessionTests {
     let folder: TemporaryFolder
     let daemon: TestDaemon

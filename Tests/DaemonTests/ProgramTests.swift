@@ -3,7 +3,7 @@ import Chisocket
 import Glibc
 import Testing
 
-@Suite("Programs", .timeLimit(.minutes(4)))
+@Suite("Programs", .timeLimit(.minutes(15)))
 struct ProgramTests {
     @Test("the Swift samples: a line comes back from the echo server")
     func echo() throws {
@@ -75,6 +75,37 @@ struct ProgramTests {
             (["impair"], "say what is to happen"), (["impair", "--loss", "lots"], "--loss=lots"),
             (["impair", "--direction", "up", "--loss", "1%"], "--direction=up"),
             (["impair", "--seed", "1"], "what is"),
+            (["impair", "--loss", "1"], "--loss=1: a share of the packets like 1%"),
+            (["impair", "loss=1%"], "loss=1%: options are wanted here"),
+            (["impair", "--queue", "10kB"], "--queue and --mark go with a rate, like --rate"),
+            (
+                ["impair", "--loss", "1%", "--to", "127.0.0.1", "--from", "127.0.0.2", "--direction", "in"],
+                "--direction=in: to and from name a host each way"
+            ),
+            (["impair", "show", "--socket", ""], "a path is needed"), (["sockets", "-s", ""], "a path is needed"),
+            (["sockets", "S1"], "Unexpected argument 'S1'"),
+            (["capture", "tcp port 80"], "\"tcp port 80\" is no filter: HOST:PORT, HOST, :PORT or [ADDRESS]:PORT"),
+            (["capture", "10.0.0.0/8"], "\"10.0.0.0/8\" is no filter"), (["capture", ""], "\"\" is no filter"),
+            (["capture", "1::2::3"], "is no filter"), (["capture", "127.0.0.1:http"], "is no filter"),
+            (["relay", "--tun", "a"], "say two devices"),
+            (
+                ["relay", "--tun", "a", "--tun", "b", "--mark", "1kB"],
+                "--mark goes with a rate, like --impair rate=10mbit"
+            ),
+            (["relay", "--tun", "a", "--tun", "b", "--impair", "rate=1mbit", "--mark", "much"], "--mark much: a size"),
+            (
+                ["relay", "--tun", "a", "--tun", "b", "--impair", "rate=1mbit", "--back", "loss=1%", "--mark", "1kB"],
+                "--back rate="
+            ),
+            (
+                ["relay", "--tun", "a", "--tun", "b", "--impair", "rate=1mbit,mark=2kB", "--mark", "1kB"],
+                "--mark and --impair mark=: say one"
+            ),
+            (["relay", "--tun", "a", "--tun", "b", "--impair", "to=1.2.3.4"], "--impair to: not an impairment"),
+            (["lab", "up"], "<file>"), (["lab", "exec", "alice", "ls"], "chitcp lab exec HOST -- PROGRAM"),
+            (["daemon", "--buffer-growth-max", "much"], "--buffer-growth-max much: a size like 64MiB"),
+            (["daemon", "--buffer-growth-max", "0"], "or off"),
+            (["daemon", "--buffer-growth-max", "1025GiB"], "at most"),
             (["impair", "clear", "--direction", "up"], "--direction up"), (["daemon", "--impair", "loss=x"], "loss=x"),
             (["daemon", "--impair", "loss=1%", "--loss", "1%"], "said twice"),
             (["daemon", "--impair", "mark"], "mark"),
@@ -86,6 +117,34 @@ struct ProgramTests {
         #expect(try program.end() == 64, "\(program.errors)")
         #expect(program.errors.contains(named), "\(program.errors)")
         #expect(program.errors.contains("Usage: chitcp"), "\(program.errors)")
+    }
+
+    @Test(
+        "a name that nobody knows is named, and what there may be instead; exit 1, and no file is touched",
+        arguments: [
+            (["capture", "no-such-host.invalid"], "a filter is HOST:PORT, HOST, :PORT"),
+            (["capture", "-w", "FILE", "no-such-host.invalid:80"], "a filter is"),
+            (
+                ["impair", "--loss", "1%", "--to", "no-such-host.invalid"],
+                "cannot find the host no-such-host.invalid: "
+            ),
+            (["impair", "clear", "--from", "no-such-host.invalid"], "cannot find the host"),
+            (["impair", "--loss", "1%", "--from", "0.0.0.0"], "0.0.0.0 is not a host's address"),
+            (["capture", "-w", "FILE"], "no daemon answers"),
+            (["lab", "up", "no-such.yaml"], "cannot read no-such.yaml"),
+            (["lab", "down", "nothing"], "there is no lab nothing"),
+        ])
+    func unknownNames(arguments: [String], sentence: String) throws {
+        let folder = try TemporaryFolder()
+        let file = folder.path + "/capture.pcapng"
+        try writeFile(file, "what was there")
+        let program = try Program(
+            "chitcp", arguments.map { $0 == "FILE" ? file : $0 }, daemon: DaemonPath(folder.path + "/nobody"),
+            in: folder)
+        #expect(try program.end() == 1)
+        #expect(program.errors.contains(sentence), "\(program.errors)")
+        #expect(!program.errors.contains("Usage:"), "\(program.errors)")
+        #expect(try readText(file) == "what was there")
     }
 
     /// Starts a demo that takes long, and returns with the folder of its daemons once they run.

@@ -3,7 +3,7 @@ import Chisocket
 import Glibc
 import Testing
 
-@Suite("chitcp run", .timeLimit(.minutes(5)))
+@Suite("chitcp run", .timeLimit(.minutes(15)))
 struct RunCommandTests {
     private func run(_ arguments: [String], environment: [String: String] = [:]) throws -> ProgramResult {
         try runProgram(BuildFolder.command, ["run"] + arguments, environment: environment)

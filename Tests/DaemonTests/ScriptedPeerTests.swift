@@ -3,7 +3,7 @@ import Chisocket
 import Glibc
 import Testing
 
-@Suite("A peer that speaks frames by hand", .timeLimit(.minutes(2)))
+@Suite("A peer that speaks frames by hand", .timeLimit(.minutes(15)))
 struct ScriptedPeerTests {
     /// A daemon that sends nothing twice, however slow the machine.
     private func daemon(_ address: String, in folder: TemporaryFolder) throws -> TestDaemon {

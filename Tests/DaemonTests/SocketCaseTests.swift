@@ -39,7 +39,7 @@ enum SocketCases {
     }()
 }
 
-@Suite("Programs' sockets", .timeLimit(.minutes(5)))
+@Suite("Programs' sockets", .timeLimit(.minutes(15)))
 struct SocketCaseTests {
     @Test("there are cases")
     func cases() throws {

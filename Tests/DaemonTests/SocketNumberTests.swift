@@ -5,7 +5,7 @@ import ControlRecords
 import Glibc
 import Testing
 
-@Suite("Socket numbers in control records", .timeLimit(.minutes(2)))
+@Suite("Socket numbers in control records", .timeLimit(.minutes(15)))
 struct SocketNumberTests {
     @Test("the answers to SOCKET and NAMES carry the number")
     func answers() throws {

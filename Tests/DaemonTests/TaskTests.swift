@@ -27,7 +27,7 @@ struct TwoHosts: @unchecked Sendable {
     }
 }
 
-@Suite("Tasks", .timeLimit(.minutes(3)))
+@Suite("Tasks", .timeLimit(.minutes(15)))
 struct TaskTests {
     @Test("a hundred tasks exchange data with a server of tasks, both ways at once; every byte arrives")
     func manyConnections() async throws {

@@ -4,7 +4,7 @@ import Glibc
 import Synchronization
 import Testing
 
-@Suite("Two daemons", .timeLimit(.minutes(2)))
+@Suite("Two daemons", .timeLimit(.minutes(15)))
 struct TwoDaemonsTests {
     @Test("bytes go both ways and each end of the stream arrives after them")
     func exchange() throws {

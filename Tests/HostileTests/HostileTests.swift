@@ -11,7 +11,7 @@ struct Counted: SuiteTrait, TestScoping {
     }
 }
 
-@Suite("A daemon never falls over", Counted(), .timeLimit(.minutes(10)))
+@Suite("A daemon never falls over", Counted(), .timeLimit(.minutes(15)))
 struct HostileTests {
     /// Each case waits much and works little, so more than one per processor run at a time.
     private static let gate = Gate(6)

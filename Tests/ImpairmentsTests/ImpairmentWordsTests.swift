@@ -43,6 +43,8 @@ struct ImpairmentWordsTests {
             ("rate=10", "rate=10"), ("rate=1bit", "from 1kbit"), ("rate=9999gbit", "1000gbit"),
             ("queue=1kB", "go with a rate"), ("largest=67", "largest=67"), ("largest=65536", "from 68"),
             ("rate=1mbit queue=2GiB", "at most 1GiB"), ("speed=1", "speed"),
+            ("loss=1", "like 1% or 0.01"), ("loss=1.0", "like 1%"), ("corrupt=2", "corrupt=2"),
+            ("to=10.0.0.1 from=10.0.0.2 direction=out loss=1%", "leave out one of the three"),
             ("=1", "=1"), ("direction=up", "direction=up"), ("to=nobody", "to=nobody"),
             ("from=0.0.0.0", "from=0.0.0.0"),
             ("seed=-1", "seed=-1"), ("mark=1kB", "go with a rate"),

@@ -118,6 +118,51 @@ struct ImpairmentFilterTests {
         #expect(filter.statuses.map(\.counters.queueDropped) == [1])
     }
 
+    @Test("whoever watches is told what happens to a segment: the delay, and the bit that is flipped")
+    func effects() throws {
+        let filter = try rules(
+            "corrupt=100%,delay=20ms,duplicate=50%,reorder=50%/5ms,loss=10%,seed=3",
+            "corrupt=100%,delay=20ms,duplicate=50%,reorder=50%/5ms,loss=10%,seed=4,direction=in")
+        let tuple = FourTuple(local: Endpoint(here, 1), remote: Endpoint(there, 7))
+        let (header, _, _) = segment().segment(0)
+        let bytes = [UInt8](repeating: 0x5A, count: 60)
+        var kinds: [String: Int] = [:]
+        for round in 0..<200 {
+            let now = Instant.origin + .seconds(Int64(round)), limit = now + .milliseconds(999)
+            let wire = Wire()
+            let out = OutgoingSegment(
+                header: header, payload: Payload(), offset: 0, count: 0, tuple: tuple, link: LinkID(1))
+            let passage = try #require(filter.admit(.out, tuple, length: header.encodedLength, at: now))
+            filter.carry(out, passage, by: wire, at: now)
+            filter.run(until: limit)
+            let effect = passage.effect
+            #expect(wire.sent.count == (effect.drop != nil ? 0 : effect.isDuplicated ? 2 : 1))
+            #expect(wire.sent.allSatisfy { $0.at == now + effect.delay })
+            #expect(wire.sent.first?.flippedBit == effect.flippedBit)
+            #expect(effect.drop != nil || effect.delay == .milliseconds(effect.isReordered ? 25 : 20))
+            // On its way in, without a checksum, so that it comes through.
+            let came = try #require(filter.admit(.in, tuple, length: bytes.count, at: now))
+            let caught = bytes.withUnsafeBytes {
+                filter.deliver(
+                    $0, tuple, on: LinkID(1), ecn: .notCapable, isProtected: false, came, to: wire, at: now)
+            }
+            filter.run(until: limit)
+            #expect(caught == 0)
+            if let first = wire.delivered.first {
+                let bit = try #require(came.effect.flippedBit)
+                #expect(bytes.indices.filter { first.bytes[$0] != bytes[$0] } == [bit / 8])
+                #expect(first.bytes[bit / 8] ^ bytes[bit / 8] == 1 << UInt8(bit % 8))
+                #expect(first.at == now + came.effect.delay)
+            } else {
+                #expect(came.effect.drop == .lost)
+            }
+            for (kind, isSo) in [
+                ("dropped", effect.drop != nil), ("twice", effect.isDuplicated), ("reordered", effect.isReordered),
+            ] where isSo { kinds[kind, default: 0] += 1 }
+        }
+        #expect(kinds.count == 3, "\(kinds)")
+    }
+
     @Test("what is held back is bounded, and what finds no room is dropped and counted")
     func bound() throws {
         let filter = try rules("delay=1s")
@@ -130,7 +175,7 @@ struct ImpairmentFilterTests {
         var drops = 0
         for _ in 0..<2000 {
             let passage = try #require(filter.admit(.out, tuple, length: 65_020, at: .origin))
-            if passage.drop == .noRoom { drops += 1 }
+            if passage.fate.drop == .noRoom { drops += 1 }
             let out = OutgoingSegment(
                 header: header, payload: payload, offset: 0, count: 65_000, tuple: tuple, link: LinkID(1))
             filter.carry(out, passage, by: wire, at: .origin)

@@ -6,7 +6,7 @@ import TCPSegments
 import Testing
 
 @Suite(
-    "Congestion marks over TUN", .timeLimit(.minutes(3)), .enabled(if: obstacle == nil, "skipped: \(obstacle ?? "")"))
+    "Congestion marks over TUN", .timeLimit(.minutes(15)), .enabled(if: obstacle == nil, "skipped: \(obstacle ?? "")"))
 struct ECNTests {
     struct Case: Sendable {
         let kernelConnects: Bool

@@ -7,7 +7,7 @@ import Impairments
 import Testing
 
 @Suite(
-    "Impairments on a TUN device", .timeLimit(.minutes(3)),
+    "Impairments on a TUN device", .timeLimit(.minutes(15)),
     .enabled(if: obstacle == nil, "skipped: \(obstacle ?? "")"))
 struct ImpairedTunTests {
     @Test("every byte arrives both ways, whatever happens to packets in both directions", arguments: [true, false])

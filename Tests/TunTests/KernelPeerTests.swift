@@ -10,7 +10,7 @@ import Testing
 let obstacle = NetworkNamespace.obstacle
 
 @Suite(
-    "Linux's TCP as the peer", .timeLimit(.minutes(3)),
+    "Linux's TCP as the peer", .timeLimit(.minutes(15)),
     .enabled(if: obstacle == nil, "skipped: \(obstacle ?? "")"))
 struct KernelPeerTests {
     @Test(

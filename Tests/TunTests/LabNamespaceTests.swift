@@ -4,7 +4,7 @@ import TCPSegments
 import Testing
 
 @Suite(
-    "chitcp lab with namespaces", .timeLimit(.minutes(3)),
+    "chitcp lab with namespaces", .timeLimit(.minutes(15)),
     .enabled(if: obstacle == nil, "skipped: \(obstacle ?? "")"))
 struct LabNamespaceTests {
     /// A lab of two daemons and a kernel; what is left of it is taken away with this object.
@@ -21,6 +21,7 @@ struct LabNamespaceTests {
 
             """
         let name: String
+        private var lastPort: UInt16 = 7
         let folder: String
         let file: String
 
@@ -55,6 +56,11 @@ struct LabNamespaceTests {
                 if name.hasPrefix("chitcp.\(self.name)") { names.append(name) }
             }
             return names
+        }
+
+        func freshPort() -> UInt16 {
+            lastPort += 1
+            return lastPort
         }
 
         deinit {
@@ -96,10 +102,12 @@ struct LabNamespaceTests {
     /// A word from a program of `client` that knows nothing of chiTCP to a server of `server` and back.
     private func echo(_ lab: Lab, from client: String, to server: String, at address: String) throws {
         let own = CommandProcess.path
-        let call = "exec \(client) -- bash -c 'exec 3<>/dev/tcp/\(address)/7; echo hello >&3; head -n 1 <&3'"
+        // A port of its own: a program that is just being started may hold a copy of the listener before.
+        let port = lab.freshPort()
+        let call = "exec \(client) -- bash -c 'exec 3<>/dev/tcp/\(address)/\(port); echo hello >&3; head -n 1 <&3'"
         if server == "linux" {
             let text = try lab("exec linux -- echo \(address)").said.split(separator: "\n").first
-            let endpoint = Endpoint(try #require(text.flatMap { IPAddress(String($0)) }), 7)
+            let endpoint = Endpoint(try #require(text.flatMap { IPAddress(String($0)) }), port)
             let listener = try NetworkNamespace("chitcp.\(lab.name).linux").run {
                 try KernelSocket.listening(on: endpoint)
             }
@@ -115,7 +123,7 @@ struct LabNamespaceTests {
         let process = try CommandProcess(
             script: """
                 export CHITCP_LABS=\(lab.folder)/labs
-                exec \(own) lab exec \(server) -- \(own) echo -p 7 --address \(address) --once
+                exec \(own) lab exec \(server) -- \(own) echo -p \(port) --address \(address) --once
                 """)
         try waitFor { try lab("exec \(server) -- \(own) sockets").said.contains("LISTEN") }
         let said = try lab(call).said

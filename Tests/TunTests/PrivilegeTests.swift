@@ -5,7 +5,7 @@ import TCPSegments
 import Testing
 
 @Suite(
-    "A TUN device without privilege", .timeLimit(.minutes(3)),
+    "A TUN device without privilege", .timeLimit(.minutes(15)),
     .enabled(if: obstacle == nil, "skipped: \(obstacle ?? "")"))
 struct PrivilegeTests {
     /// nobody, on every machine.

@@ -55,9 +55,10 @@ final class CommandProcess {
 
     /// What it has written so far.
     var said: String {
-        var bytes = [UInt8](repeating: 0, count: 65_536)
-        let n = pread(output, &bytes, bytes.count, 0)
-        return String(decoding: bytes.prefix(max(n, 0)), as: UTF8.self)
+        var all: [UInt8] = []
+        var bytes = [UInt8](repeating: 0, count: 1 << 20)
+        while case let n = pread(output, &bytes, bytes.count, off_t(all.count)), n > 0 { all += bytes[..<n] }
+        return String(decoding: all, as: UTF8.self)
     }
 
     /// Waits until it has written `text`; fails if it ends, or after 30 s.

@@ -23,7 +23,7 @@ private final class NamedNamespace: Sendable {
     deinit { try? command("ip netns del \(name)") }
 }
 
-@Suite("chitcp relay", .timeLimit(.minutes(3)), .enabled(if: obstacle == nil, "skipped: \(obstacle ?? "")"))
+@Suite("chitcp relay", .timeLimit(.minutes(15)), .enabled(if: obstacle == nil, "skipped: \(obstacle ?? "")"))
 struct RelayTests {
     @Test("the kernel's TCP gets every byte through, and the relay says what it did", arguments: [true, false])
     func transfer(isIPv4: Bool) throws {

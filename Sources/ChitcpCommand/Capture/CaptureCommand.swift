@@ -4,6 +4,7 @@ import CLinux
 import Chisocket
 import Glibc
 import Synchronization
+import TCPSegments
 
 /// Shows or writes the segments of a daemon until it is interrupted.
 struct CaptureCommand: ParsableCommand {
@@ -11,7 +12,8 @@ struct CaptureCommand: ParsableCommand {
         commandName: "capture", abstract: "Show the segments of a running daemon, or write them for Wireshark.",
         discussion: """
             Without -w a line is printed for each segment, as tcpdump does. With -w they are written as pcapng: into a file, \
-            or live: chitcp capture -w - | wireshark -k -i -. Segments that an impairment drops are there as well, and say so.
+            or live: chitcp capture -w - | wireshark -k -i -. What an impairment does to segments is said with each, also of those \
+            that it drops.
             """)
 
     @Argument(
@@ -42,25 +44,30 @@ struct CaptureCommand: ParsableCommand {
             throw ValidationError("At most \(DaemonCapture.maximumFilters) filters.")
         }
         for filter in filters where !CaptureFilter.isOne(filter) {
-            throw ValidationError("\(filter): HOST:PORT, HOST or :PORT, like 127.0.0.1:80.")
+            throw ValidationError("\"\(filter)\" is no filter: \(CaptureFilter.forms).")
         }
     }
 
     func run() throws {
+        let chosen = try filters.flatMap { try CaptureFilter.parse($0) }
+        let capture = try begin(chosen)
+        // Not before: a file that is there keeps what is in it, if there is nothing to capture.
         let output = try openOutput()
-        let capture: DaemonCapture
-        do {
-            capture = try DaemonCapture(
-                try filters.map { try CaptureFilter.parse($0) }.flatMap { $0 }, limit: snaplen ?? 0, of: daemon.path)
-        } catch let error as ChisocketError where error.errno == EPERM {
-            throw CommandError("\(error): only root and the daemon's user may see what everybody sends")
-        }
         CaptureInterrupt.install(capture)
         say("capturing at \(daemon.path); Ctrl-C ends")
         let session = CaptureSession(
             capture: capture, output: output, isText: write == nil, isAbsolute: absolute, most: count)
         let result = try session.run()
         say(result.description)
+    }
+
+    private func begin(_ filters: [DaemonCapture.Filter]) throws -> DaemonCapture {
+        do throws(ChisocketError) {
+            return try DaemonCapture(filters, limit: snaplen ?? 0, of: daemon.path)
+        } catch {
+            guard error.errno == EPERM else { throw error }
+            throw CommandError("\(error): only root and the daemon's user may see what everybody sends")
+        }
     }
 
     private func openOutput() throws -> Int32 {
@@ -86,6 +93,9 @@ struct CaptureCommand: ParsableCommand {
 
 /// Filters as people write them.
 enum CaptureFilter {
+    /// What there is.
+    static let forms = "HOST:PORT, HOST, :PORT or [ADDRESS]:PORT, like 127.0.0.1:80, :80 or [::1]:80"
+
     private static func split(_ text: String) -> (host: Substring, port: UInt16)? {
         var host = text[...]
         var port: UInt16 = 0
@@ -104,8 +114,17 @@ enum CaptureFilter {
             guard host.hasSuffix("]") else { return nil }
             host = host.dropFirst().dropLast()
         }
-        guard !host.isEmpty || port > 0 else { return nil }
+        guard !host.isEmpty || port > 0, host.isEmpty || isHost(host) else { return nil }
         return (host, port)
+    }
+
+    /// False for what can be neither a name nor an address: expressions of tcpdump, networks, addresses with a mistake.
+    private static func isHost(_ text: Substring) -> Bool {
+        guard text.contains(":") else {
+            return text.allSatisfy { !$0.isWhitespace && $0 != "/" && $0 != "[" && $0 != "]" }
+        }
+        // RFC 4007 11: an interface may stand behind the address.
+        return IPAddress(String(text.prefix { $0 != "%" })) != nil
     }
 
     /// True if `text` may be a filter.
@@ -113,9 +132,13 @@ enum CaptureFilter {
 
     /// The filters that `text` means: a name may have several addresses.
     static func parse(_ text: String) throws -> [DaemonCapture.Filter] {
-        guard let (host, port) = split(text) else { throw CommandError("\(text): not HOST:PORT, HOST or :PORT") }
+        guard let (host, port) = split(text) else { throw CommandError("\"\(text)\" is no filter: \(forms)") }
         guard !host.isEmpty else { return [DaemonCapture.Filter(host: nil, port: port)] }
-        return try ChisocketAddress.resolve(String(host), port: port).map { DaemonCapture.Filter(host: $0, port: port) }
+        let addresses: [ChisocketAddress]
+        do throws(ChisocketError) { addresses = try ChisocketAddress.resolve(String(host), port: port) } catch {
+            throw CommandError("\(error) (a filter is \(forms))")
+        }
+        return addresses.map { DaemonCapture.Filter(host: $0, port: port) }
     }
 }
 

@@ -156,6 +156,7 @@ struct LabDownCommand: ParsableCommand {
             }
             try end(folder)
         } else {
+            if all.isEmpty { print("no lab is up") }
             for folder in all { try end(folder) }
         }
         for left in try LabFolder.all() where !left.isUp { left.clean() }
@@ -215,7 +216,7 @@ struct LabStatus {
             let daemon = DaemonPath(folder.socket(of: host.name))
             do throws(ChisocketError) {
                 let sockets = try DaemonControl.sockets(of: daemon).count
-                hosts.append("\(title)CHITCPD_SOCK=\(daemon), \(sockets) sockets\(place)")
+                hosts.append("\(title)CHITCPD_SOCK=\(daemon), \(sockets) socket\(sockets == 1 ? "" : "s")\(place)")
                 for status in try DaemonControl.impairments(of: daemon) {
                     impairments += describe(status).map { "  \(host.name): \($0)" }
                 }

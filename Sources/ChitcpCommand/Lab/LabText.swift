@@ -112,7 +112,8 @@ struct LabText {
         while next < lines.count, lines[next].indent == indent, !isItem(lines[next].text) {
             let line = lines[next]
             guard let (name, rest) = try splitName(line) else {
-                throw mistake(line.number, "\(line.text): a name and a colon are wanted here")
+                let text = line.text.count > 40 ? line.text.prefix(37) + "..." : line.text
+                throw mistake(line.number, "\(text): a name and a colon are wanted here")
             }
             try refuseTwice(name, line.number, among: entries)
             next += 1

@@ -138,6 +138,8 @@ struct chitcp_socket_status {
     uint64_t bytes_sent, bytes_received;        /* payload, first transmissions / delivered in order */
     uint64_t segments_retransmitted, bytes_retransmitted;
     char     congestion_control[16];            /* name, zero-terminated */
+    uint32_t recoveries, timeouts, tail_loss_probes;  /* why segments were sent again, how often each */
+    uint32_t needless_retransmissions;          /* those that the peer reported to have had already (D-SACK) */
 };
 
 /* What a daemon has done since it began. Bytes are payload, retransmissions included. */
