@@ -14,31 +14,31 @@
 #include <sys/times.h>
 
 enum { descriptors = 65536 };
-static _Atomic unsigned char placeholders[descriptors];
+static _Atomic unsigned char stands_in[descriptors];
 static struct packetdrill_preloads preloads;
 
-static int is_ours(int fd) { return fd >= 0 && fd < descriptors && placeholders[fd]; }
+static int is_ours(int fd) { return fd >= 0 && fd < descriptors && stands_in[fd]; }
 
 void packetdrill_set_preloads(struct packetdrill_preloads given) { preloads = given; }
 
-int packetdrill_open_placeholder(void) {
+int packetdrill_open_stand_in(void) {
     int fd = (int)syscall(SYS_openat, AT_FDCWD, "/dev/null", O_RDWR | O_CLOEXEC);
     if (fd >= descriptors) {
         syscall(SYS_close, fd);
         errno = EMFILE;
         return -1;
     }
-    if (fd >= 0) placeholders[fd] = 1;
+    if (fd >= 0) stands_in[fd] = 1;
     return fd;
 }
 
-int packetdrill_close_placeholder(int fd) {
-    if (is_ours(fd)) placeholders[fd] = 0;
+int packetdrill_close_stand_in(int fd) {
+    if (is_ours(fd)) stands_in[fd] = 0;
     return (int)syscall(SYS_close, fd);
 }
 
-void packetdrill_forget_placeholders(void) {
-    for (int fd = 0; fd < descriptors; fd++) placeholders[fd] = 0;
+void packetdrill_forget_stand_ins(void) {
+    for (int fd = 0; fd < descriptors; fd++) stands_in[fd] = 0;
 }
 
 int getsockopt(int fd, int level, int name, void *restrict value, socklen_t *restrict length) {

@@ -67,16 +67,16 @@ int packetdrill_waits_for_thread(int thread) {
     return strtol(text, NULL, 10) == SYS_futex;
 }
 
-size_t packetdrill_int_message_space(void) { return CMSG_SPACE(sizeof(int)); }
-
-size_t packetdrill_put_int_message(void *room, int level, int type, int value) {
+size_t packetdrill_put_int_message(void *room, size_t size, int level, int type, int value) {
     struct cmsghdr *head = room;
-    memset(room, 0, CMSG_SPACE(sizeof value));
+    if (size < CMSG_LEN(sizeof value)) return 0;
+    size_t used = size < CMSG_SPACE(sizeof value) ? size : CMSG_SPACE(sizeof value);
+    memset(room, 0, used);
     head->cmsg_len = CMSG_LEN(sizeof value);
     head->cmsg_level = level;
     head->cmsg_type = type;
     memcpy(CMSG_DATA(head), &value, sizeof value);
-    return CMSG_SPACE(sizeof value);
+    return used;
 }
 
 uint64_t packetdrill_event_data(const struct epoll_event *event) { return event->data.u64; }

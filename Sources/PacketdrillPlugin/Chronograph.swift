@@ -41,7 +41,7 @@ struct Chronograph {
             let isHeld = connection.holdReason == .window || connection.holdReason == .sillyWindow
             next = isHeld ? .windowLimited : .busy
         } else {
-            next = wantsRoom ? .bufferLimited : .busy
+            next = wantsRoom && !connection.usesItsWindow ? .bufferLimited : .busy
         }
         guard next != phase else { return }
         spent[phase.rawValue] = spent[phase.rawValue] + (now - since)

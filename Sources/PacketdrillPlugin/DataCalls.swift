@@ -40,9 +40,9 @@ struct CallerMemory {
 
 /// Flags of recv(2) and send(2), as the kernel numbers them.
 enum MessageFlags {
-    static let outOfBand: Int32 = 0x1, peek: Int32 = 0x2, truncate: Int32 = 0x20, dontWait: Int32 = 0x40
-    static let endOfRecord: Int32 = 0x80, waitAll: Int32 = 0x100, errorQueue: Int32 = 0x2000, more: Int32 = 0x8000
-    static let fastOpen: Int32 = 0x2000_0000
+    static let outOfBand: Int32 = 0x1, peek: Int32 = 0x2, controlTruncated: Int32 = 0x8, truncate: Int32 = 0x20
+    static let dontWait: Int32 = 0x40, endOfRecord: Int32 = 0x80, waitAll: Int32 = 0x100, errorQueue: Int32 = 0x2000
+    static let more: Int32 = 0x8000, fastOpen: Int32 = 0x2000_0000
 }
 
 extension Plugin {
@@ -68,8 +68,8 @@ extension Plugin {
                 }
                 if got > 0, case .failure = outcome { return .value(got) }
                 if case .failure = outcome { return outcome }
-                // Linux: the end of the stream comes before an error, which is told once.
-                if end.hasPeerClosed, !end.socket.hasEnded { return .value(got) }
+                // The end of the stream comes before an error, which is told once.
+                if end.hasPeerClosed, !end.socket.hasEnded || end.endedAfterPeer { return .value(got) }
                 if got == 0, end.socket.pendingError != 0 { return .failure(end.takeError()) }
                 if end.isReadingOver || got > 0 && isImpatient { return .value(got) }
                 return isImpatient ? .failure(EAGAIN) : nil
@@ -137,10 +137,15 @@ extension Plugin {
                 message.pointee.msg_flags = 0
                 message.pointee.msg_namelen = 0
                 message.pointee.msg_controllen = 0
-                if let end, end.tellsQueue, let room, capacity >= packetdrill_int_message_space() {
-                    message.pointee.msg_controllen = packetdrill_put_int_message(
-                        room, Int32(IPPROTO_TCP), SocketEnd.queueMessage, end.queueHint)
-                }
+                guard let end, end.tellsQueue else { return outcome }
+                let used =
+                    room.map {
+                        packetdrill_put_int_message(
+                            $0, capacity, Int32(IPPROTO_TCP), SocketEnd.queueMessage, end.queueHint)
+                    } ?? 0
+                message.pointee.msg_controllen = used
+                // Linux: there was something to tell, and no room for it.
+                if used == 0 { message.pointee.msg_flags = MessageFlags.controlTruncated }
                 return outcome
             }
         }
@@ -184,12 +189,18 @@ extension Plugin {
                 }
                 if sent >= total {
                     if total > 0 { end.hasEndedRecord = flags & MessageFlags.endOfRecord != 0 }
+                    let moreFollows = flags & MessageFlags.more != 0
                     connection.noteWrite(
-                        endsRecord: total > 0 && flags & MessageFlags.endOfRecord != 0,
-                        moreFollows: flags & MessageFlags.more != 0)
+                        endsRecord: total > 0 && flags & MessageFlags.endOfRecord != 0, moreFollows: moreFollows)
+                    if !moreFollows { end.queue?.push() }
                     return .value(sent)
                 }
                 end.isWaitingForRoom = true
+                // Linux: what was taken is pushed, whatever follows.
+                if sent > 0, end.queue != nil {
+                    connection.noteWrite(endsRecord: false, moreFollows: false)
+                    end.queue?.push()
+                }
                 guard isImpatient else {
                     hasWaited = true
                     return nil
@@ -219,7 +230,9 @@ extension Plugin {
             guard let bytes = memory.run(at: position) else {
                 return position > begin ? .value(position - begin) : .failure(EFAULT)
             }
-            let room = end.queue?.room(for: connection, begins: end.hasEndedRecord && position == 0) ?? bytes.count
+            let room =
+                end.queue?.room(
+                    for: connection, begins: end.hasEndedRecord && position == 0, isFirst: position == 0) ?? bytes.count
             guard room > 0 else { break }
             let piece = UnsafeRawBufferPointer(rebasing: bytes[..<min(bytes.count, room)])
             do throws(ConnectionError) {
@@ -227,10 +240,12 @@ extension Plugin {
                 end.queue?.added(count)
                 position += count
                 if count < piece.count { break }
-                // A full buffer leaves, as far as it can.
-                if count == room, position < total {
+                if count == room, position < total, end.queue?.isForced(by: connection) ?? false {
                     connection.noteWrite(endsRecord: false, moreFollows: true)
+                    connection.noteFullBuffer(isPushed: true)
                     layer.run(at: now)
+                    // What is left of the buffer may grow.
+                    if connection.unsentBytes > 0 { connection.forgetFullBuffer() }
                 }
             } catch { return position > begin ? .value(position - begin) : .failure(error.errno) }
         }

@@ -40,7 +40,7 @@ final class DescriptorTable {
 
     /// Makes a descriptor with a number of the kernel's.
     func add<D: Descriptor>(_ make: (Int32) -> D) -> Result<D, CallFailure> {
-        let number = packetdrill_open_placeholder()
+        let number = packetdrill_open_stand_in()
         guard number >= 0 else { return .failure(CallFailure(error: errno)) }
         let made = make(number)
         all[number] = made
@@ -52,7 +52,7 @@ final class DescriptorTable {
         for watch in descriptor.watches { watch.set?.forget(watch) }
         descriptor.watches = []
         all[descriptor.number] = nil
-        _ = packetdrill_close_placeholder(descriptor.number)
+        _ = packetdrill_close_stand_in(descriptor.number)
     }
 
     /// Sockets look at what has become of their connections: whoever found a send buffer full may hear that it is not any more.

@@ -33,7 +33,7 @@ public func packetdrill_interface_init(
     // Programs that the script starts are not to have the plugin in front of their C library.
     unsetenv("LD_PRELOAD")
     // A script before this one in the same process has closed its descriptors.
-    packetdrill_forget_placeholders()
+    packetdrill_forget_stand_ins()
     do throws(FlagError) {
         current = Plugin(try PluginFlags(text.map { String(cString: $0) } ?? ""))
     } catch {

@@ -6,6 +6,10 @@ import TCPEngine
 struct LinuxSendQueue {
     /// Bytes in the last buffer of what was never sent.
     private var tail = 0
+    /// Bytes since the last one that is to leave with PSH.
+    private var sincePush = 0
+    /// The last buffer is to leave with PSH.
+    private var isPushed = false
 
     /// The most that a connection holds beyond its limit: the buffer that was begun.
     static let headroom = 1 << 17
@@ -52,15 +56,41 @@ struct LinuxSendQueue {
     }
 
     /// How many bytes may be added now, before what can leave has left; 0: none. `begins`: bytes of another record do not share a
-    /// buffer with those before them.
-    mutating func room(for connection: Connection, begins: Bool) -> Int {
+    /// buffer with those before them. `isFirst`: nothing of this write was added yet.
+    mutating func room(for connection: Connection, begins: Bool, isFirst: Bool) -> Int {
         let goal = goal(of: connection)
         tail = begins ? 0 : min(tail, connection.unsentBytes)
-        if tail > 0, tail < goal { return goal - tail }
+        if tail > 0, tail < goal {
+            // A write that goes on in a buffer takes its PSH away.
+            if isFirst { isPushed = false }
+            return goal - tail
+        }
         guard hasRoom(connection) else { return 0 }
+        if connection.unsentBytes > 0 { connection.noteFullBuffer(isPushed: isPushed) }
+        isPushed = false
         tail = 0
         return goal
     }
 
-    mutating func added(_ count: Int) { tail += count }
+    mutating func added(_ count: Int) {
+        tail += count
+        sincePush += count
+    }
+
+    /// A buffer is full, and more follows. True if everything is to leave that may, with PSH (forced_push): half of the peer's
+    /// largest window has come since the last PSH. Else one batch leaves if nothing is before it (tcp_push_one), and makes room.
+    mutating func isForced(by connection: Connection) -> Bool {
+        if sincePush > connection.largestSendWindow / 2 {
+            push()
+            return true
+        }
+        if connection.unsentBytes <= tail { tail -= min(tail, connection.nextBatch) }
+        return false
+    }
+
+    /// The last buffer leaves with PSH.
+    mutating func push() {
+        sincePush = 0
+        isPushed = true
+    }
 }

@@ -42,6 +42,11 @@ extension Personality {
         host.connection.resetsWhenGivingUp = false
         host.connection.countsSegments = true
         host.connection.challengeInterval = .milliseconds(500)
+        host.connection.reorderingTimerTick = .milliseconds(4)
+        host.connection.probesWithoutData = true
+        host.connection.userTimeoutBeginsWithRetry = true
+        host.connection.segmentSizeProbing = .off
+        host.connection.leastSegmentSizeIPv6 = 512
     }
 
     private static func configureFreeBSD(_ host: inout HostConfiguration) {

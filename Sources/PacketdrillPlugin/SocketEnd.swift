@@ -28,6 +28,8 @@ final class SocketEnd: Descriptor, SocketOwner {
     private(set) var times: Chronograph
     /// What decides how much a write takes, where that is Linux's way.
     var queue: LinuxSendQueue?
+    /// Linux: the connection ended after the peer's FIN had come. Readers see the end of the stream, not why.
+    private(set) var endedAfterPeer = false
     /// The last write ended a record (MSG_EOR).
     var hasEndedRecord = false
 
@@ -99,7 +101,14 @@ final class SocketEnd: Descriptor, SocketOwner {
         wake(hasPeerClosed ? Readiness.everything : Readiness.anyInput)
     }
     func socketWritable(_ socket: Socket, at now: Instant) {}
-    func socketClosed(_ socket: Socket, _ error: ConnectionError?, at now: Instant) { wake(Readiness.everything) }
+    func socketClosed(_ socket: Socket, _ error: ConnectionError?, at now: Instant) {
+        if queue != nil, let connection, connection.hasReceivedFin {
+            endedAfterPeer = true
+            // Linux: who closed is not expected to read any more; whoever writes to it hears that.
+            if error == .reset { socket.pendingError = EPIPE }
+        }
+        wake(Readiness.everything)
+    }
     func socketHasIncoming(_ socket: Socket, at now: Instant) { wake(Readiness.anyInput) }
     func socketResumed(_ socket: Socket, at now: Instant) {}
 }

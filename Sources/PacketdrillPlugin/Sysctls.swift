@@ -7,6 +7,7 @@ enum Sysctl {
     /// Changes what `key` stands for; a value that makes no sense changes nothing.
     static func apply(_ key: String, _ value: String, to c: inout ConnectionConfiguration) {
         let numbers = value.split(whereSeparator: { $0 == " " || $0 == "\t" || $0 == "," }).compactMap { Int($0) }
+            .map { min(max($0, -1), 1 << 30) }
         let parts = key.split(whereSeparator: { $0 == "." || $0 == "/" })
         guard let name = parts.last.map(String.init) else { return }
         if parts.first == "net", parts.dropFirst().first == "inet" || parts.dropFirst().first == "inet6" {
@@ -62,8 +63,11 @@ enum Sysctl {
         case "tcp_early_retrans": set(.tailLossProbe, number >= 3)
         case "tcp_recovery": set(.rack, number & 1 != 0)
         case "tcp_notsent_lowat":
-            c.unsentLimit = number > 0 && number < 1 << 31 ? number + LinuxSendQueue.headroom : Int.max
+            c.unsentLimit = number > 0 && number < 1 << 30 ? number + LinuxSendQueue.headroom : Int.max
         case "tcp_ecn": c.ecn = ecn(number)
+        case "tcp_mtu_probing": c.segmentSizeProbing = number == 0 ? .off : number == 1 ? .afterBlackHole : .always
+        case "tcp_base_mss": c.baseSegmentSize = number
+        case "tcp_probe_interval": c.segmentSizeProbeInterval = .seconds(Int64(small))
         case "tcp_min_tso_segs": c.minimumSegmentsPerBatch = min(max(number, 1), 64)
         case "tcp_rmem" where numbers.count == 3:
             c.receiveBufferSize = numbers[1]

@@ -34,7 +34,8 @@ final class VirtualNetwork: LinkProvider {
     private func properties(for address: IPAddress) -> LinkProperties {
         LinkProperties(
             maximumSegmentSize: UInt16(clamping: flags.maximumSegmentSize(isIPv4: address.isIPv4)),
-            maximumSegmentLifetime: .seconds(30), computesChecksum: true, carriesECN: true)
+            maximumSegmentLifetime: .seconds(30), computesChecksum: true, carriesECN: true,
+            hidesMTU: flags.personality == .linux)
     }
 
     // MARK: What the socket layer asks

@@ -51,7 +51,7 @@ func tcpInformation(of socket: Socket) -> [UInt8] {
     put32(info.slowStartThreshold == .max ? Int(Int32.max) : info.slowStartThreshold / mss, at: 76)
     put32(max(1, info.congestionWindow / mss), at: 80)
     put32(mss, at: 84)
-    put32(3, at: 88)
+    put32(info.reorderingDegree, at: 88)
     put(UInt32(clamping: info.segmentsRetransmitted), at: 100)
     put(info.pacingRate > 0 ? UInt64(info.pacingRate) : UInt64.max, at: 104)
     let limit = socket.settings.maximumPacingRate ?? .max
@@ -65,9 +65,10 @@ func tcpInformation(of socket: Socket) -> [UInt8] {
     // Linux: all ones before there is a sample.
     put32(info.minimumRTT.map(microseconds) ?? Int(UInt32.max), at: 148)
     // Linux counts the SYN.
-    put32((info.bytesDelivered + mss - 1) / mss + (socket.wasEstablished ? 1 : 0), at: 192)
+    let delivered = info.segmentsDelivered.map(Int.init(clamping:)) ?? (info.bytesDelivered + mss - 1) / mss
+    put32(delivered + (socket.wasEstablished ? 1 : 0), at: 192)
     put(UInt32(truncatingIfNeeded: info.marksReported), at: 196)
-    put32(info.reorderingSeen ? 1 : 0, at: 220)
+    put(info.reorderings, at: 220)
     put(info.bytesSent + info.bytesRetransmitted, at: 200)
     put(info.bytesRetransmitted, at: 208)
     put(info.sndWnd, at: 228)

@@ -30,6 +30,9 @@ public struct ConnectionConfiguration: Sendable {
     public var maximumAckDelay = TimeInterval.milliseconds(200)
     /// How coarsely the clock ticks that `now` is read from: segments closer together than that have no order in time.
     public var clockResolution = TimeInterval.zero
+    /// How coarse the timer is that waits for reordering (RFC 8985 6.2 step 5): it comes late by three fifths of the wait, at a
+    /// multiple of this. Linux, with 250 ticks a second: 4 ms. Zero: when the wait is over.
+    public var reorderingTimerTick = TimeInterval.zero
     /// The least that the retransmission timeout is above the round-trip time. RFC 6298 2.4 says 1 s in all; Linux and this
     /// project 200 ms.
     public var minimumRTO = TimeInterval.milliseconds(200)
@@ -50,8 +53,8 @@ public struct ConnectionConfiguration: Sendable {
     /// segment (RFC 9293 3.8.6.2.2).
     public var announcesExactWindow = false
     /// Whether congestion control counts in whole segments as Linux does: a reduction begins at the window, however much of it is
-    /// in use, and rounds down; recovery lets whole segments go; slow start takes ACKs of any size at their full worth, and ends
-    /// by HyStart as Linux has it. Else RFC 9438, RFC 6937bis and RFC 9406 to the letter.
+    /// in use, and rounds down; recovery lets whole segments go; CUBIC is Linux's, with its HyStart. Else RFC 9438, RFC 6937bis
+    /// and RFC 9406 to the letter.
     public var countsSegments = false
     /// How often segments that are not acceptable are answered if they carry nothing (RFC 5961 7); zero: each time.
     public var challengeInterval = TimeInterval.milliseconds(200)
@@ -82,8 +85,11 @@ public struct ConnectionConfiguration: Sendable {
     public var maximumSegmentSize = 65_535
     /// When the largest segment that the path takes is looked for, on links that hide it (tcp_mtu_probing).
     public var segmentSizeProbing = SegmentSizeProbing.afterBlackHole
-    /// Data and options of the segments that a search begins with (tcp_base_mss): 512 or more; over IPv6 at least 1220.
+    /// Data and options of the segments that a search begins with (tcp_base_mss): 512 or more, over IPv6 at least
+    /// `leastSegmentSizeIPv6`.
     public var baseSegmentSize = 1024
+    /// No search over IPv6 goes below this many bytes of data and options: every path takes 1,280 with the headers (RFC 8200 5).
+    public var leastSegmentSizeIPv6 = 1220
     /// How long after a search the next one may begin (tcp_probe_interval, RFC 8899 5.1.1).
     public var segmentSizeProbeInterval = TimeInterval.seconds(600)
     /// Whether the SYN carries the MSS option (RFC 9293 3.7.1); without it a peer sends 536 bytes at most.
@@ -110,6 +116,11 @@ public struct ConnectionConfiguration: Sendable {
     /// How long data may stay unacknowledged, or the window closed, before the connection is aborted (the user timeout of
     /// RFC 9293 3.10.1; TCP_USER_TIMEOUT). nil: the retransmission limits alone decide.
     public var userTimeout: TimeInterval?
+    /// Whether the user timeout counts from the first retransmission or window probe, as on Linux; else from the last progress.
+    public var userTimeoutBeginsWithRetry = false
+    /// Whether a closed window is probed by an empty segment in front of SND.UNA, as Linux does; else by a byte behind the
+    /// window (RFC 9293 3.8.6.1).
+    public var probesWithoutData = false
     /// What is told to the peer of the user timeout, and believed of it (RFC 5482); nil: the option is not used.
     public var userTimeoutRules: UserTimeoutRules?
     /// How many retransmissions of a SYN-ACK a connection waits for its first data before it is made without (TCP_DEFER_ACCEPT);
@@ -146,12 +157,14 @@ public struct ConnectionConfiguration: Sendable {
         c.maximumPacingRate = max(c.maximumPacingRate, 1)
         c.maximumSegmentSize = min(max(c.maximumSegmentSize, 1), 65_535)
         c.baseSegmentSize = min(max(c.baseSegmentSize, 512), 65_535)
+        c.leastSegmentSizeIPv6 = min(max(c.leastSegmentSizeIPv6, 512), 65_535)
         c.segmentSizeProbeInterval = max(c.segmentSizeProbeInterval, .zero)
         c.unsentLimit = max(c.unsentLimit, 1)
         c.challengeInterval = min(max(c.challengeInterval, .zero), .seconds(60))
         c.windowScaleBase = c.windowScaleBase.map { min(max($0, 0), 1 << 30) }
         c.minimumSegmentsPerBatch = min(max(c.minimumSegmentsPerBatch, 1), 64)
         c.maximumAckDelay = min(max(c.maximumAckDelay, .zero), .milliseconds(500))
+        c.reorderingTimerTick = min(max(c.reorderingTimerTick, .zero), .milliseconds(100))
         c.clockResolution = min(max(c.clockResolution, .zero), .milliseconds(500))
         c.minimumRTO = max(c.minimumRTO, .milliseconds(1))
         c.maximumRTO = max(c.maximumRTO, c.minimumRTO)

@@ -249,11 +249,15 @@ public final class Connection: TurnTaking {
     public var sendSegmentSize: Int { tcb.sendMSS }
     /// Pieces that left at one time and are unacknowledged.
     public var sentPieces: Int { retransmissionQueue.ranges.count }
+    /// True if the congestion window, not the user, limits sending.
+    public var usesItsWindow: Bool {
+        usage.isLimited(window: congestion.window, threshold: congestion.slowStartThreshold)
+    }
     /// Bytes in the send buffer, unacknowledged or unsent.
     public var sendQueued: Int { sendBuffer.count }
 
     /// True once the peer's FIN was received in order.
-    var hasReceivedFin: Bool { peerFinPosition.map { tcb.receive.nxt > $0 } ?? false }
+    public var hasReceivedFin: Bool { peerFinPosition.map { tcb.receive.nxt > $0 } ?? false }
     /// The position of our FIN.
     var finPosition: StreamOffset { sendBuffer.end }
     /// True once our FIN was sent.

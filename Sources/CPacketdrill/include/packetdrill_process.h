@@ -19,11 +19,12 @@ struct packetdrill_preloads {
 };
 void packetdrill_set_preloads(struct packetdrill_preloads preloads);
 
-/* A descriptor of the kernel's that stands for one of the plugin's, or -1 with errno; and its end. */
-int packetdrill_open_placeholder(void);
-int packetdrill_close_placeholder(int fd);
+/* A descriptor of the kernel's (of /dev/null) that stands in for one of the plugin's, so that its number is taken and can be
+ * closed by anyone: the descriptor, or -1 with errno; and its end. */
+int packetdrill_open_stand_in(void);
+int packetdrill_close_stand_in(int fd);
 /* No descriptor is the plugin's any more. The kernel's stay as they are. */
-void packetdrill_forget_placeholders(void);
+void packetdrill_forget_stand_ins(void);
 
 /* The kernel's number of the calling thread. */
 int packetdrill_thread(void);
@@ -32,9 +33,8 @@ int packetdrill_is_asleep(int thread);
 /* 1 if it sleeps, and in futex(2), as far as the kernel tells: it waits for another thread, not for a process or a file. */
 int packetdrill_waits_for_thread(int thread);
 
-/* CMSG_SPACE and CMSG_LEN for an int; and a control message of one int into `room`. */
-size_t packetdrill_int_message_space(void);
-size_t packetdrill_put_int_message(void *room, int level, int type, int value);
+/* A control message of one int into `room` of `size` bytes. Returns how many of them it takes; 0: it does not fit. */
+size_t packetdrill_put_int_message(void *room, size_t size, int level, int type, int value);
 
 /* struct epoll_event is packed on some machines. */
 uint64_t packetdrill_event_data(const struct epoll_event *event);

@@ -82,7 +82,7 @@ final class BBR {
 
     /// Bandwidth times round trip, times `gain` percent.
     func product(_ bandwidth: Int, gain: Int, _ window: CongestionWindow) -> Int {
-        guard let minimumRoundTrip else { return CongestionWindow.initial(segmentSize: window.segmentSize) }
+        guard let minimumRoundTrip else { return window.initial }
         return proportion(
             proportion(bandwidth, Int(minimumRoundTrip.nanoseconds), nanosecondsPerSecond), gain, 100)
     }
@@ -370,7 +370,7 @@ final class BBR {
         var size = window.size
         if hasFilledPipe {
             size = min(size + sample.delivered, most)
-        } else if size < most || totalDelivered < CongestionWindow.initial(segmentSize: window.segmentSize) {
+        } else if size < most || totalDelivered < window.initial {
             size += sample.delivered
         }
         size = max(size, minimumWindow(window))

@@ -30,6 +30,8 @@ struct AckSample {
     let isWindowLimited: Bool
     let una: StreamOffset
     let nxt: StreamOffset
+    /// `delivered` in segments, each counted whole; only where they count (`ConnectionConfiguration.countsSegments`).
+    var segments = 0
 }
 
 /// What every algorithm decides about, in bytes.
@@ -48,18 +50,15 @@ struct CongestionWindow {
     /// No window is larger.
     static let limit = 1 << 30
 
-    init(segmentSize: Int) {
+    init(segmentSize: Int, countsSegments: Bool = false) {
         self.segmentSize = segmentSize
-        size = Self.initial(segmentSize: segmentSize)
+        self.countsSegments = countsSegments
+        size = 0
+        size = initial
     }
 
-    /// RFC 6928 2: min(10 MSS, max(2 MSS, 14600)).
-    static func initial(segmentSize: Int) -> Int { min(10 * segmentSize, max(2 * segmentSize, 14_600)) }
-
-    /// What a reduction begins with: the window, or what was in use of it, and in segments if those count.
-    func beforeReduction(flight: Int) -> Int {
-        countsSegments ? size / segmentSize * segmentSize : min(size, max(flight, segmentSize))
-    }
+    /// RFC 6928 2: min(10 MSS, max(2 MSS, 14600)); Linux begins with ten segments of any size.
+    var initial: Int { countsSegments ? 10 * segmentSize : min(10 * segmentSize, max(2 * segmentSize, 14_600)) }
 
     /// A part of the window: at least two segments, and whole ones if those count.
     func reduced(to bytes: Int) -> Int {
@@ -93,6 +92,8 @@ struct CongestionControl {
     private enum Algorithm {
         case reno(NewReno)
         case cubic(Cubic)
+        /// The same in whole segments.
+        case segmentCubic(SegmentCubic)
         case bbr(BBR)
     }
 
@@ -102,8 +103,7 @@ struct CongestionControl {
     init(
         _ algorithm: CongestionControlAlgorithm, segmentSize: Int, countsSegments: Bool = false, at now: Instant
     ) {
-        state = CongestionWindow(segmentSize: segmentSize)
-        state.countsSegments = countsSegments
+        state = CongestionWindow(segmentSize: segmentSize, countsSegments: countsSegments)
         self.algorithm = .reno(NewReno())
         choose(algorithm, smoothed: nil, at: now)
     }
@@ -118,7 +118,7 @@ struct CongestionControl {
     var chosen: CongestionControlAlgorithm {
         switch algorithm {
         case .reno: return .reno
-        case .cubic: return .cubic
+        case .cubic, .segmentCubic: return .cubic
         case .bbr: return .bbr
         }
     }
@@ -129,12 +129,20 @@ struct CongestionControl {
         return true
     }
 
+    /// True if the algorithm hears of what was delivered although the window must not grow for it.
+    var isCurious: Bool {
+        switch algorithm {
+        case .reno, .cubic: return false
+        case .segmentCubic, .bbr: return true
+        }
+    }
+
     /// Another algorithm goes on with the window as it is.
     mutating func choose(_ next: CongestionControlAlgorithm, smoothed: TimeInterval?, at now: Instant) {
         state.pacingRate = 0
         switch next {
         case .reno: algorithm = .reno(NewReno())
-        case .cubic: algorithm = .cubic(Cubic())
+        case .cubic: algorithm = state.countsSegments ? .segmentCubic(SegmentCubic()) : .cubic(Cubic())
         case .bbr: algorithm = .bbr(BBR(&state, smoothed: smoothed, at: now))
         }
     }
@@ -147,6 +155,9 @@ struct CongestionControl {
         case .cubic(var a):
             a.acknowledged(sample, &state)
             algorithm = .cubic(a)
+        case .segmentCubic(var a):
+            a.acknowledged(sample, &state)
+            algorithm = .segmentCubic(a)
         case .bbr(let a):
             a.acknowledged(sample, &state)
         }
@@ -160,6 +171,9 @@ struct CongestionControl {
         case .cubic(var a):
             a.lossDetected(flight: flight, &state, at: now)
             algorithm = .cubic(a)
+        case .segmentCubic(var a):
+            a.lossDetected(flight: flight, &state, at: now)
+            algorithm = .segmentCubic(a)
         case .bbr(let a):
             a.lossDetected(flight: flight, &state, at: now)
         }
@@ -174,6 +188,9 @@ struct CongestionControl {
         case .cubic(var a):
             a.marked(flight: flight, &state, at: now)
             algorithm = .cubic(a)
+        case .segmentCubic(var a):
+            a.marked(flight: flight, &state, at: now)
+            algorithm = .segmentCubic(a)
         case .bbr(let a):
             a.marked(&state, at: now)
         }
@@ -189,6 +206,9 @@ struct CongestionControl {
             case .cubic(var a):
                 a.timedOut(flight: flight, &state, at: now)
                 algorithm = .cubic(a)
+            case .segmentCubic(var a):
+                a.timedOut(flight: flight, &state, at: now)
+                algorithm = .segmentCubic(a)
             case .bbr(let a):
                 a.timedOut(flight: flight, &state, at: now)
             }
@@ -205,9 +225,15 @@ struct CongestionControl {
         }
     }
 
-    /// Data leaves after the network was empty.
-    mutating func resumed(at now: Instant) {
-        if case .bbr(let a) = algorithm { a.resumed(&state, at: now) }
+    /// Data leaves after the network was empty and nothing left for `idle`.
+    mutating func resumed(afterIdle idle: TimeInterval, at now: Instant) {
+        switch algorithm {
+        case .reno, .cubic: break
+        case .segmentCubic(var a):
+            a.resumed(afterIdle: idle, at: now)
+            algorithm = .segmentCubic(a)
+        case .bbr(let a): a.resumed(&state, at: now)
+        }
     }
 
     mutating func recoveryEnded() {
@@ -218,26 +244,26 @@ struct CongestionControl {
     mutating func restore(_ before: CongestionControl) {
         state.size = max(state.size, before.state.size)
         state.threshold = before.state.threshold
+        // Linux: no lower than what congestion avoidance had come to.
+        if state.countsSegments { state.threshold = max(state.threshold, before.state.size / 4 * 3) }
         switch (algorithm, before.algorithm) {
         case (.bbr(let a), .bbr): a.lossWasSpurious(&state)
         case (.reno, .reno), (.cubic, .cubic): algorithm = before.algorithm
-        case (.reno, _), (.cubic, _), (.bbr, _): break
+        case (.reno, _), (.cubic, _), (.segmentCubic, _), (.bbr, _): break
         }
     }
 
     /// The path takes segments of another size. A window that is still the initial one follows.
     mutating func segmentSizeChanged(to segmentSize: Int) {
-        if state.size == CongestionWindow.initial(segmentSize: state.segmentSize) {
-            state.size = CongestionWindow.initial(segmentSize: segmentSize)
-        }
-        state.size = max(state.size, segmentSize)
+        let wasInitial = state.size == state.initial
         state.segmentSize = segmentSize
+        state.size = wasInitial ? state.initial : max(state.size, segmentSize)
     }
 
     /// RFC 5681 4.1 as Linux does it: for every timeout without a transmission the window is halved, down to the initial one.
     mutating func restarted(afterIdle idle: TimeInterval, timeout: TimeInterval) {
         guard needsReduction, idle > timeout else { return }
-        let floor = min(state.size, CongestionWindow.initial(segmentSize: state.segmentSize))
+        let floor = min(state.size, state.initial)
         // What was safe once is remembered (RFC 7661 4.4.2 does the same).
         if state.threshold != .max { state.threshold = max(state.threshold, state.size / 4 * 3) }
         var left = idle
@@ -250,7 +276,7 @@ struct CongestionControl {
     /// The user used no more than `used` of the window for a round trip or more: it moves half the way there (RFC 2861).
     mutating func validate(used: Int) {
         guard needsReduction else { return }
-        let used = max(used, CongestionWindow.initial(segmentSize: state.segmentSize))
+        let used = max(used, state.initial)
         guard used < state.size else { return }
         if state.threshold != .max { state.threshold = max(state.threshold, state.size / 4 * 3) }
         state.size = (state.size + used) / 2

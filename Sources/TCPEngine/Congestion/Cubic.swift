@@ -5,7 +5,6 @@ import TCPSegments
 /// the standard's would.
 struct Cubic: CongestionAlgorithm {
     private var hyStart = HyStart()
-    private var classicHyStart = ClassicHyStart()
     /// W_max in bytes; 0: none yet.
     private var maximum = 0
     /// t_epoch; nil: congestion avoidance has not begun since the last reduction.
@@ -28,11 +27,6 @@ struct Cubic: CongestionAlgorithm {
         }
         if window.threshold == .max {
             // RFC 9406: only the first slow start has no threshold.
-            if window.countsSegments {
-                window.size = min(window.size + sample.delivered, CongestionWindow.limit)
-                if classicHyStart.findsCapacity(sample, window) { window.threshold = window.size }
-                return
-            }
             let (growth, isOver) = hyStart.acknowledged(sample, segmentSize: window.segmentSize)
             window.size = min(window.size + growth, CongestionWindow.limit)
             if isOver { window.threshold = window.size }
@@ -85,15 +79,15 @@ struct Cubic: CongestionAlgorithm {
     }
 
     mutating func marked(flight: Int, _ window: inout CongestionWindow, at now: Instant) {
-        // RFC 8511 3.1: 0.85 for marks, which come from short queues. Linux reduces as for a loss.
-        reduce(to: window.countsSegments ? 70 : 85, flight: flight, &window)
+        // RFC 8511 3.1: 0.85 for marks, which come from short queues.
+        reduce(to: 85, flight: flight, &window)
     }
 
     private mutating func reduce(to percent: Int, flight: Int, _ window: inout CongestionWindow) {
-        prior = window.beforeReduction(flight: flight)
+        prior = min(window.size, max(flight, window.segmentSize))
         // RFC 9438 4.7: fast convergence gives room to newer flows.
         maximum = prior < maximum ? prior * 17 / 20 : prior
-        window.threshold = window.reduced(to: prior * percent / 100)
+        window.threshold = max(prior * percent / 100, 2 * window.segmentSize)
         window.size = window.threshold
         epoch = nil
     }

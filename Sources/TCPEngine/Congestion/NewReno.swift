@@ -8,7 +8,7 @@ struct NewReno: CongestionAlgorithm {
 
     mutating func acknowledged(_ sample: AckSample, _ window: inout CongestionWindow) {
         // RFC 5681 3.1: slow start, and with the rest congestion avoidance, one segment a window.
-        credit += window.slowStart(sample.delivered)
+        credit += window.slowStart(window.countsSegments ? sample.segments * window.segmentSize : sample.delivered)
         if credit >= window.size {
             credit = min(credit - window.size, window.size)
             window.size = min(window.size + window.segmentSize, CongestionWindow.limit)

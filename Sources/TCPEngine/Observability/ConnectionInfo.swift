@@ -9,6 +9,8 @@ struct ConnectionStatistics {
     var bytesReceived: UInt64 = 0
     var segmentsRetransmitted: UInt64 = 0
     var bytesRetransmitted: UInt64 = 0
+    /// Segments that the peer is known to have, where segments count (`ConnectionConfiguration.countsSegments`).
+    var segmentsDelivered: UInt64 = 0
     var duplicateBytesReceived: UInt64 = 0
     var droppedSegments: UInt64 = 0
     /// Those of them that were dropped for their timestamp (PAWS).
@@ -61,12 +63,18 @@ public struct ConnectionInfo: Sendable {
     public let recoveryState: RecoveryState
     /// Bytes that the peer is known to have.
     public let bytesDelivered: Int
+    /// The same in segments, each counted whole; nil where segments do not count.
+    public let segmentsDelivered: UInt64?
     /// Zero-window and keepalive probes that nobody has answered.
     public let unansweredProbes: Int
     /// Bytes outstanding that the peer has selectively acknowledged, and that count as lost.
     public let selectivelyAcknowledged, lost: Int
     /// The path has delivered segments out of order.
     public let reorderingSeen: Bool
+    /// How often it has.
+    public let reorderings: UInt32
+    /// By how many segments at most: 3, which is taken for granted, to 300.
+    public let reorderingDegree: Int
     /// How long later segments may overtake earlier ones before those count as lost (RFC 8985 6.2).
     public let reorderingWindow: TimeInterval
     /// Fast recoveries, retransmission timeouts, tail loss probes.
@@ -121,9 +129,12 @@ extension Connection {
             minimumRTT: minimumRoundTrip.value, deliveryRate: rate.estimate?.bytesPerSecond ?? 0,
             isDeliveryRateLimitedByUser: rate.estimate?.isApplicationLimited ?? true,
             pacingRate: paceRate, segments: segmentCounts, recoveryState: recoveryState,
-            bytesDelivered: rate.delivered, unansweredProbes: self.unansweredProbes,
+            bytesDelivered: rate.delivered,
+            segmentsDelivered: configuration.countsSegments ? statistics.segmentsDelivered : nil,
+            unansweredProbes: self.unansweredProbes,
             selectivelyAcknowledged: retransmissionQueue.selected,
-            lost: retransmissionQueue.lost, reorderingSeen: rack.reorderingSeen, reorderingWindow: reorderingWindow,
+            lost: retransmissionQueue.lost, reorderingSeen: rack.reorderingSeen,
+            reorderings: rack.reorderings, reorderingDegree: rack.degree, reorderingWindow: reorderingWindow,
             recoveries: statistics.recoveries, timeouts: statistics.timeouts,
             tailLossProbes: statistics.tailLossProbes, needlessRetransmissions: statistics.needlessRetransmissions,
             undoneReductions: statistics.undoneReductions, sendQueued: sendBuffer.count,

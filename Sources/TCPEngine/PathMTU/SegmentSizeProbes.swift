@@ -11,8 +11,8 @@ extension Connection {
         configuration.segmentSizeProbing != .off && link?.properties.hidesMTU ?? false
     }
 
-    /// No search goes below what every path takes: 552 bytes over IPv4 as in Linux, 1,280 over IPv6 (RFC 8200 5).
-    private var leastSegmentSize: Int { tuple.remote.address.isIPv4 ? 512 : 1220 }
+    /// No search goes below what every path takes: 552 bytes over IPv4 as in Linux.
+    private var leastSegmentSize: Int { tuple.remote.address.isIPv4 ? 512 : configuration.leastSegmentSizeIPv6 }
 
     private var baseSegmentSize: Int { max(configuration.baseSegmentSize, leastSegmentSize) }
 

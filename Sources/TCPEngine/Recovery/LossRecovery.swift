@@ -58,7 +58,7 @@ extension Connection {
         let unselected = outstanding - retransmissionQueue.selected
         let bytes = max(0, ack - tcb.send.una)
         let isQuiet = retransmissionQueue.isClean && isUndisturbed
-        var delivery = Delivery()
+        var delivery = Delivery(segmentSize: configuration.countsSegments ? tcb.sendMSS : 0)
         if bytes > 0 {
             retransmissionQueue.acknowledge(upTo: ack, &delivery)
             tcb.send.una = ack
@@ -72,16 +72,22 @@ extension Connection {
         let roundTripSample = takeRoundTrip(delivery, advanced: bytes > 0, echo: echo, at: now)
         let showsRate = rate.take(delivery, minimumRoundTrip: minimumRoundTrip.value, at: now)
         var delivered = delivery.bytes
+        var segments = delivery.segments
         if selectiveAcks {
-            rack.deliver(delivery, minimumRoundTrip: minimumRoundTrip.value, at: now) { [timestamps] sentAt in
+            rack.deliver(
+                delivery, segmentSize: tcb.sendMSS, minimumRoundTrip: minimumRoundTrip.value, at: now
+            ) { [timestamps] sentAt in
                 echo.map { Int32(bitPattern: $0 &- timestamps.value(at: sentAt)) < 0 } ?? false
             }
         } else if bytes > 0 {
             delivered = duplicates.advance(by: bytes, segmentSize: tcb.sendMSS)
+            if delivered < bytes { segments = (delivered + tcb.sendMSS - 1) / tcb.sendMSS }
         } else if isDuplicate {
             duplicates.add(segmentSize: tcb.sendMSS, limit: outstanding - tcb.sendMSS)
             delivered = tcb.sendMSS
+            segments = 1
         }
+        if configuration.countsSegments { statistics.segmentsDelivered += UInt64(segments) }
         let lostBefore = rate.lost
         if !isQuiet || !retransmissionQueue.isClean || duplicates.count > 0 || duplicate != nil {
             recover(
@@ -97,17 +103,22 @@ extension Connection {
         } else if delivered > 0 || rate.lost > lostBefore {
             // RFC 5681 3.2: duplicate ACKs do not open the window, unless the path is known to reorder.
             let mayGrow =
-                (bytes > 0 || rack.reorderingSeen)
+                (bytes > 0 || isKnownToReorder)
                 && usage.isLimited(window: congestion.window, threshold: congestion.slowStartThreshold)
                 && !(marks?.holdsWindow ?? false)
-            guard mayGrow || !congestion.needsReduction else { return }
+            guard mayGrow || congestion.isCurious else { return }
             congestion.acknowledged(
                 AckSample(
                     delivered: delivered, lost: rate.lost - lostBefore, arrival: now, roundTrip: roundTripSample,
                     rate: showsRate ? rate.sample(of: delivery) : nil, totalDelivered: rate.delivered,
                     totalLost: rate.lost, inFlight: inFlight, isWindowLimited: mayGrow, una: tcb.send.una,
-                    nxt: tcb.send.nxt))
+                    nxt: tcb.send.nxt, segments: segments))
         }
+    }
+
+    /// Duplicate ACKs may open the window.
+    private var isKnownToReorder: Bool {
+        configuration.countsSegments ? rack.degree > RACK.usualDegree : rack.reorderingSeen
     }
 
     /// True if nothing about losses is pending.
@@ -196,7 +207,18 @@ extension Connection {
             congestion.rangeLost(range, count: count, totalLost: rate.lost + found)
         }
         rate.lost += found
-        if wait > .zero { timers.arm(.reordering, at: now + wait) } else { timers.cancel(.reordering) }
+        if wait > .zero {
+            timers.arm(.reordering, at: now + reorderingTimerDelay(wait))
+        } else {
+            timers.cancel(.reordering)
+        }
+    }
+
+    /// Linux's timer comes late, by the ticks of its clock and what it never waits less than: 40 ms in place of 25 ms.
+    private func reorderingTimerDelay(_ wait: TimeInterval) -> TimeInterval {
+        let tick = configuration.reorderingTimerTick.nanoseconds
+        guard tick > 0 else { return wait }
+        return .nanoseconds((wait.nanoseconds / 5 * 8 + tick - 1) / tick * tick)
     }
 
     /// RACK.reo_wnd now.
@@ -242,10 +264,14 @@ extension Connection {
         detectLossesByTime(at: now)
         if let sizeSearch, rate.lost > lostBefore { excuseSizeProbe(sizeSearch, at: now) }
         guard rate.lost > lostBefore else { return }
-        if episode == nil { beginFastRecovery(outstanding: outstanding, unselected: unselected, at: now) }
-        if let episode, episode.phase == .fast {
+        let isNew = episode == nil
+        if isNew { beginFastRecovery(outstanding: outstanding, unselected: unselected, at: now) }
+        let countsSegments = configuration.countsSegments
+        // Linux: the timer lets one segment go, and only when recovery begins.
+        if let episode, episode.phase == .fast, isNew || !countsSegments {
             episode.reduction.acknowledged(
-                0, inFlight: inFlight, threshold: congestion.slowStartThreshold, segmentSize: tcb.sendMSS,
+                countsSegments ? tcb.sendMSS : 0, inFlight: inFlight, threshold: congestion.slowStartThreshold,
+                segmentSize: tcb.sendMSS,
                 isSafe: false)
         }
     }
@@ -272,8 +298,14 @@ extension Connection {
 
     /// RFC 6298 (5.4) to (5.6), RFC 5681 3.1, RFC 8985 6.3: the timer expired.
     func beginTimeoutRecovery(at now: Instant) {
-        let isNew = episode == nil
+        let wasRecovering = episode != nil
+        var isNew = !wasRecovering
+        // Linux: the window is reduced anew when there was progress since the last timeout.
+        if configuration.countsSegments, episode?.phase == .timeout, timeoutCount == 1 { isNew = true }
         if isNew { beginReduction() }
+        if !wasRecovering, retransmissionQueue.selected >= RACK.usualDegree * tcb.sendMSS {
+            rack.overestimatedReordering()
+        }
         let flight = inFlight
         if retransmissionQueue.hasReneged { retransmissionQueue.deselectAll() }
         duplicates.reset()
@@ -283,7 +315,8 @@ extension Connection {
         sizeSearch?.gaveUp()
         if selectiveAcks, configuration.recovery.contains(.rack) {
             let before = retransmissionQueue.lost
-            retransmissionQueue.detectLossesAfterTimeout(rack, window: reorderingWindow, at: now)
+            retransmissionQueue.detectLossesAfterTimeout(
+                rack, window: configuration.countsSegments ? .zero : reorderingWindow, at: now)
             rate.lost += max(0, retransmissionQueue.lost - before)
         } else {
             loseEverything()
@@ -293,8 +326,9 @@ extension Connection {
         marks?.windowWasReduced(nxt: tcb.send.nxt)
         recoveryPoint = tcb.send.nxt
         let next = RecoveryEpisode(.timeout, reduction: ProportionalRateReduction(flightAtEntry: 1, window: 0))
-        // RFC 5682 2.1 (1): not while an earlier recovery goes on.
-        if isNew, configuration.recovery.contains(.forwardRTO) { next.forward = .awaitingFirstAck }
+        // RFC 5682 2.1 (1): not while an earlier recovery goes on. Linux: but again when the timer expires again.
+        let isTested = configuration.countsSegments ? !wasRecovering || timeoutCount > 1 : isNew
+        if isTested, configuration.recovery.contains(.forwardRTO) { next.forward = .awaitingFirstAck }
         episode = next
         statistics.timeouts += 1
     }

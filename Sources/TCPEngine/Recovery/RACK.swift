@@ -16,10 +16,17 @@ struct RACK {
     private(set) var multiplier: UInt8 = 1
     private var persistence: UInt8 = 0
     private(set) var reorderingSeen = false
+    /// How often, and by how many segments at most: 3 to 300 (Linux's tcp_reordering and tcp_max_reordering).
+    private(set) var reorderings: UInt32 = 0
+    private(set) var degree = RACK.usualDegree
+
+    static var usualDegree: Int { 3 }
+    private static var largestDegree: Int { 300 }
 
     /// RFC 8985 6.2, steps 2 and 3. `isEchoOlder` tells whether the ACK echoes a timestamp from before that instant.
     @inline(__always) mutating func deliver(
-        _ delivery: Delivery, minimumRoundTrip: TimeInterval?, at now: Instant, isEchoOlder: (Instant) -> Bool
+        _ delivery: Delivery, segmentSize: Int, minimumRoundTrip: TimeInterval?, at now: Instant,
+        isEchoOlder: (Instant) -> Bool
     ) {
         if let newest = delivery.newestOriginal { advance(to: newest, at: now) }
         if let newest = delivery.newestRepeated {
@@ -28,8 +35,16 @@ struct RACK {
             if !tooSoon, !isEchoOlder(newest.at) { advance(to: newest, at: now) }
         }
         // Step 3: something that was sent once arrived after what was sent later.
-        if let lowest = delivery.lowestOriginalEnd, lowest < highest { reorderingSeen = true }
+        let before = highest
         highest = max(highest, delivery.highest)
+        if let lowest = delivery.lowestOriginalEnd, lowest < before {
+            reorderingSeen = true
+            reorderings &+= 1
+            if let start = delivery.lowestOriginalStart {
+                let distance = (highest - start + segmentSize - 1) / segmentSize
+                degree = min(max(degree, distance), Self.largestDegree)
+            }
+        }
     }
 
     private mutating func advance(to newest: (at: Instant, end: StreamOffset), at now: Instant) {
@@ -46,6 +61,9 @@ struct RACK {
         multiplier = min(multiplier, 254) + 1
         persistence = 16
     }
+
+    /// The timer expired while much was selected: the path reorders less than was thought (Linux).
+    mutating func overestimatedReordering() { degree = min(degree, Self.usualDegree) }
 
     /// A recovery was needless as a whole: the path reorders.
     mutating func recoveryWasNeedless() { reorderingSeen = true }

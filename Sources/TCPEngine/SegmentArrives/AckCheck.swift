@@ -65,7 +65,7 @@ extension Connection {
         softError = nil
         takeAcknowledgment(upTo: ack, header, isDuplicate: false, at: now)
         sendBuffer.acknowledge(upTo: min(ack, sendBuffer.end))
-        if let writes { writes.moreFollows = false }
+        writes?.letGo(pushing: !configuration.batches)
         timeoutCount = 0
         // RFC 6298 (5.2), (5.3): all acknowledged stops the timer, anything new restarts it.
         if ack == tcb.send.nxt {

@@ -49,8 +49,10 @@ struct RetransmissionQueue {
         return index < ranges.count && ranges[index].end == position && ranges[index].marks.contains(.pushed)
     }
 
-    /// [from, to) leaves again.
-    mutating func retransmitted(from: StreamOffset, to: StreamOffset, at now: Instant, _ snapshot: DeliverySnapshot) {
+    /// [from, to) leaves again. `isBeside`: it does not count as being in the network twice.
+    mutating func retransmitted(
+        from: StreamOffset, to: StreamOffset, at now: Instant, _ snapshot: DeliverySnapshot, isBeside: Bool = false
+    ) {
         let from = max(from, start)
         let to = min(to, end)
         guard from < to else { return }
@@ -64,7 +66,7 @@ struct RetransmissionQueue {
             if ranges[index].end > to { split(index, at: to) }
             let count = ranges[index].end - start(of: index)
             if ranges[index].awaitsRetransmission { awaiting -= count }
-            if ranges[index].marks.isDisjoint(with: [.selected, .retransmitted]) {
+            if !isBeside, ranges[index].marks.isDisjoint(with: [.selected, .retransmitted]) {
                 retransmitted += count
                 ranges[index].marks.insert(.retransmitted)
             }

@@ -56,21 +56,29 @@ struct Delivery {
     private(set) var bytes = 0
     /// Those that SACK blocks told of.
     private(set) var selected = 0
+    /// `bytes` in segments of `segmentSize`, each piece rounded up; 0 if the size is 0.
+    private(set) var segments = 0
+    private let segmentSize: Int
     /// When ranges that were sent once were sent: the first and the last of them.
     private(set) var oldestOriginal: Instant?
     private(set) var newestOriginal: (at: Instant, end: StreamOffset)?
     /// The last sent of the ranges that were sent more than once.
     private(set) var newestRepeated: (at: Instant, end: StreamOffset)?
-    /// The lowest end of a range that was sent once.
+    /// The lowest end of a range that was sent once, and the lowest beginning of one.
     private(set) var lowestOriginalEnd: StreamOffset?
+    private(set) var lowestOriginalStart: StreamOffset?
     /// The highest position delivered.
     private(set) var highest = StreamOffset.zero
     /// The snapshot of the range sent last, and when that was.
     private(set) var snapshot: DeliverySnapshot?
     private(set) var snapshotSentAt = Instant.origin
 
+    /// `segmentSize`: segments are to be counted; 0: they are not.
+    init(segmentSize: Int = 0) { self.segmentSize = segmentSize }
+
     @inline(__always) mutating func note(_ range: SentRange, end: StreamOffset, count: Int, bySelection: Bool) {
         bytes += count
+        if segmentSize > 0 { segments += (count + segmentSize - 1) / segmentSize }
         if bySelection { selected += count }
         if end > highest { highest = end }
         if range.marks.contains(.repeated) {
@@ -82,7 +90,10 @@ struct Delivery {
             if newestOriginal.map({ SentRange.isSentAfter((range.sentAt, end), $0) }) ?? true {
                 newestOriginal = (range.sentAt, end)
             }
-            if lowestOriginalEnd.map({ end < $0 }) ?? true { lowestOriginalEnd = end }
+            if lowestOriginalEnd.map({ end < $0 }) ?? true {
+                lowestOriginalEnd = end
+                lowestOriginalStart = end + -count
+            }
         }
         // draft-ietf-ccwg-bbr 4.1.2.3: the sample begins with the range that was sent last.
         if snapshot.map({ range.snapshot.delivered >= $0.delivered }) ?? true {

@@ -49,6 +49,7 @@ extension Connection {
             finish(softError ?? .timedOut)
             return
         }
+        beginUserTimeoutWithRetry(at: now)
         timeoutCount += 1
         roundTrip.backOff()
         switch state {
@@ -74,6 +75,7 @@ extension Connection {
             finish(softError ?? .timedOut)
             return
         }
+        beginUserTimeoutWithRetry(at: now)
         unansweredProbes += 1
         roundTrip.backOff()
         probePending = true
@@ -82,8 +84,17 @@ extension Connection {
 
     /// RFC 9293 3.10.8: the user timeout counts from the last progress.
     private func userTimeoutIsOver(at now: Instant) -> Bool {
-        userTimeout.map { now - progressAt >= $0 } ?? false
+        guard !userTimeoutAwaitsRetry else { return false }
+        return userTimeout.map { now - progressAt >= $0 } ?? false
     }
+
+    /// The user timeout has not begun to count.
+    private var userTimeoutAwaitsRetry: Bool {
+        configuration.userTimeoutBeginsWithRetry && state.isSynchronized && timeoutCount == 0 && roundTrip.backoffs == 0
+    }
+
+    /// The first retransmission, or the first probe of a closed window, is about to leave.
+    private func beginUserTimeoutWithRetry(at now: Instant) { if userTimeoutAwaitsRetry { progressAt = now } }
 
     /// Arms the retransmission timer, or in its place the one for a tail loss probe, which comes sooner (RFC 8985 7.2).
     func armRetransmission(at now: Instant) {
@@ -101,7 +112,7 @@ extension Connection {
     }
 
     private func boundByUserTimeout(_ deadline: Instant, at now: Instant) -> Instant {
-        guard let limit = userTimeout else { return deadline }
+        guard let limit = userTimeout, !userTimeoutAwaitsRetry else { return deadline }
         return max(now, min(deadline, progressAt + limit))
     }
 }

@@ -24,6 +24,14 @@ extension Connection {
         return max(1, min(paced, half, Self.largestBatch / size, max(1, (window - flight) / size))) * size
     }
 
+    /// How many bytes of what is unsent would leave next in one batch.
+    public var nextBatch: Int {
+        let flight = inFlight
+        let window = sendWindow
+        guard window - flight >= dataSize else { return 0 }
+        return max(0, min(unsentBytes, tcb.send.windowEdge - tcb.send.nxt, batchLimit(flight: flight, window: window)))
+    }
+
     /// Linux's largest packet before segmentation.
     private static var largestBatch: Int { 65_536 - 1 - 320 }
 

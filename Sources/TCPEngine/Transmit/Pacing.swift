@@ -30,7 +30,7 @@ extension Connection {
 
     /// Data is about to leave into an empty network.
     func resumeAfterIdle(at now: Instant) {
-        congestion.resumed(at: now)
+        congestion.resumed(afterIdle: now - lastSent, at: now)
         guard configuration.slowStartAfterIdle, now - lastSent > roundTrip.base else { return }
         // RFC 5681 4.1.
         congestion.restarted(afterIdle: now - lastSent, timeout: roundTrip.base)

@@ -113,7 +113,10 @@ extension Connection {
         let flight = inFlight
         if flight > 0, flight + length > sendWindow {
             held = .congestionWindow
-            noteUsage(flight: flight, isLimited: true, at: now)
+            // Linux: who has nothing new to send does not use the window.
+            if !configuration.countsSegments || sendBuffer.end > tcb.send.nxt {
+                noteUsage(flight: flight, isLimited: true, at: now)
+            }
             return false
         }
         // An empty network takes a segment, whatever the pace.
@@ -133,13 +136,20 @@ extension Connection {
     private func probe(at now: Instant, into out: inout Transmission) -> Bool {
         guard probePending else { return false }
         probePending = false
-        if let writes { writes.moreFollows = false }
+        writes?.letGo(pushing: true)
         let end = finQueued ? finPosition + 1 : sendBuffer.end
         guard tcb.send.una < end else { return false }
+        let isFresh = tcb.send.nxt == tcb.send.una
+        if isFresh, tcb.send.wnd == 0, configuration.probesWithoutData {
+            // In front of the window, so that the peer has to answer.
+            statistics.segmentsSent += 1
+            out.header = acknowledgingHeader(.ack, at: tcb.send.una - 1, now: now)
+            noteAckSent(withData: false)
+            return true
+        }
         // A window that is merely too small for comfort is filled; a closed one is probed with one byte.
         let length = max(1, min(Int(tcb.send.wnd), end - tcb.send.una, dataSize))
-        let again = tcb.send.nxt > tcb.send.una
-        segments(from: tcb.send.una, length: length, at: now, again: again, into: &out)
+        segments(from: tcb.send.una, length: length, at: now, again: !isFresh, into: &out)
         return true
     }
 
@@ -278,7 +288,9 @@ extension Connection {
         if again {
             statistics.segmentsRetransmitted += segmentCount
             statistics.bytesRetransmitted += UInt64(max(0, count))
-            retransmissionQueue.retransmitted(from: from, to: end, at: now, snapshot)
+            // Linux: a tail loss probe does not count, or it would hold back what an ACK lets go.
+            retransmissionQueue.retransmitted(
+                from: from, to: end, at: now, snapshot, isBeside: configuration.countsSegments && episode == nil)
             reduction?.countsAsRetransmitted(
                 from..<end, bytes: length, stamp: timestamps.isOn ? timestamps.value(at: now) : 0)
         }

@@ -27,7 +27,7 @@ extension Connection {
         if noDelay, let writes {
             // Linux: what is corked leaves, once.
             writes.pushesOnce = true
-            writes.moreFollows = false
+            writes.letGo(pushing: true)
         }
     }
 

@@ -5,24 +5,51 @@ import TCPSegments
 final class WriteMarks {
     /// TCP_CORK: a segment below full size waits until that is over.
     var isCorked = false
-    /// MSG_MORE: the last write was not the last of its message; so until the next one, or an ACK.
-    var moreFollows = false
+    /// MSG_MORE: the last write was not the last of its message; so until the next one.
+    private(set) var moreFollows = false
+    /// An ACK has come since: what waits for more may leave.
+    private var moreMayBeLate = false
     /// What waits may leave, although it is corked: TCP_NODELAY was set.
     var pushesOnce = false
-    /// MSG_EOR: where records end, ascending. Each stands for a byte in the send buffer at least.
-    private var recordEnds: [StreamOffset] = []
+    /// Where segments have to end, ascending: at the ends of records (MSG_EOR) and of Linux's socket buffers; `pushes`: with PSH.
+    /// Each stands for a byte in the send buffer at least.
+    private var ends: [(position: StreamOffset, pushes: Bool)] = []
 
-    func endRecord(at position: StreamOffset) {
-        if let last = recordEnds.last, position <= last { return }
-        recordEnds.append(position)
+    /// Another write: more follows it, or not.
+    func wrote(moreFollows: Bool) {
+        self.moreFollows = moreFollows
+        moreMayBeLate = false
+        pushesOnce = false
     }
 
-    /// The first end of a record behind `position`.
-    func nextEnd(after position: StreamOffset) -> StreamOffset? { recordEnds.first { $0 > position } }
+    /// Nothing is outstanding any more, or a timeout has passed: what waits for more waits no longer. It leaves with PSH if it is
+    /// `pushing`.
+    func letGo(pushing: Bool) {
+        if pushing { moreFollows = false } else { moreMayBeLate = true }
+    }
 
-    func isEnd(_ position: StreamOffset) -> Bool { recordEnds.contains(position) }
+    /// A segment below full size waits although Nagle's algorithm would let it go.
+    var holdsSmallSegments: Bool { (isCorked || (moreFollows && !moreMayBeLate)) && !pushesOnce }
 
-    func forget(upTo position: StreamOffset) { recordEnds.removeAll { $0 <= position } }
+    func end(at position: StreamOffset, pushes: Bool) {
+        if let last = ends.last, position <= last.position {
+            if position == last.position { ends[ends.count - 1].pushes = pushes || last.pushes }
+            return
+        }
+        ends.append((position, pushes))
+    }
+
+    /// The first end behind `position`.
+    func nextEnd(after position: StreamOffset) -> StreamOffset? { ends.first { $0.position > position }?.position }
+
+    /// What ends at `position` is to be pushed.
+    func pushes(endingAt position: StreamOffset) -> Bool { ends.contains { $0.position == position && $0.pushes } }
+
+    func forgetEnd(at position: StreamOffset) {
+        if let last = ends.last, last.position == position { ends.removeLast() }
+    }
+
+    func forget(upTo position: StreamOffset) { ends.removeAll { $0.position <= position } }
 }
 
 extension Connection {
@@ -45,23 +72,28 @@ extension Connection {
         guard endsRecord || moreFollows || writes != nil else { return }
         let writes = ownWrites
         writes.forget(upTo: tcb.send.una)
-        writes.moreFollows = moreFollows
-        writes.pushesOnce = false
-        if endsRecord { writes.endRecord(at: sendBuffer.end) }
+        writes.wrote(moreFollows: moreFollows)
+        if endsRecord { writes.end(at: sendBuffer.end, pushes: true) }
     }
+
+    /// A socket buffer of Linux's is full: no segment, and no batch, goes across its end. `isPushed`: the last one carries PSH.
+    public func noteFullBuffer(isPushed: Bool) {
+        ownWrites.forget(upTo: tcb.send.una)
+        ownWrites.end(at: sendBuffer.end, pushes: isPushed)
+    }
+
+    /// The buffer whose end was just told goes on.
+    public func forgetFullBuffer() { writes?.forgetEnd(at: sendBuffer.end) }
 
     /// Where the next segment of new data has to end at the latest.
     var sendLimit: StreamOffset { writes?.nextEnd(after: tcb.send.nxt) ?? sendBuffer.end }
 
     /// A segment below full size waits although Nagle's algorithm would let it go.
-    var holdsSmallSegments: Bool {
-        guard let writes else { return false }
-        return (writes.isCorked || writes.moreFollows) && !writes.pushesOnce
-    }
+    var holdsSmallSegments: Bool { writes?.holdsSmallSegments ?? false }
 
     /// RFC 9293 3.9.1.2: PSH when the last queued byte leaves, unless the user has said that more follows; and where a record ends.
     func endsWrite(_ position: StreamOffset) -> Bool {
-        if position == sendBuffer.end { return !(writes?.moreFollows ?? false) }
-        return writes?.isEnd(position) ?? false
+        if position == sendBuffer.end, !(writes?.moreFollows ?? false) { return true }
+        return writes?.pushes(endingAt: position) ?? false
     }
 }
