@@ -7,8 +7,8 @@ import TCPSegments
 import Testing
 
 @Suite(
-    "A black hole on a TUN device", .timeLimit(.minutes(15)), .enabled(if: obstacle == nil, "skipped: \(obstacle ?? "")")
-)
+    "A black hole on a TUN device", .timeLimit(.minutes(15)),
+    .enabled(if: obstacle == nil, "skipped: \(obstacle ?? "")"))
 struct BlackHoleTests {
     @Test("what is sent comes through, in segments that fit, all the same", arguments: [true, false])
     func transfer(isIPv4: Bool) throws {
