@@ -1,4 +1,5 @@
 // From which of this host's addresses another one is reached.
+import CLinux
 import Glibc
 import TCPSegments
 

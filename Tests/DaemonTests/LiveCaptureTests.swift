@@ -74,7 +74,8 @@ struct LiveCaptureTests {
                 ])
             try #require(result.code == 0, "\(result.output)")
         }
-        try await exchange(pattern(2_000_000), hosts)
+        // Both ways together, what is sent again included, less than what waits for a reader that does not get its turn (4 MiB).
+        try await exchange(pattern(1_000_000), hosts)
         let said = try end(capture)
         #expect(!said.contains("missed"), "\(said)")
 
@@ -85,7 +86,7 @@ struct LiveCaptureTests {
                 "tcp.checksum.status",
                 "ip.checksum.status", "_ws.malformed", "tcp.len", "frame.time_epoch",
             ], in: folder)
-        #expect(rows.count > 60)
+        #expect(rows.count > 30)
         let ours = hosts.a.address, theirs = hosts.b.address
         // 1: inbound, 2: outbound.
         #expect(rows.allSatisfy { $0[0] == ours && $0[1] == "0x00000002" || $0[0] == theirs && $0[1] == "0x00000001" })
@@ -93,7 +94,7 @@ struct LiveCaptureTests {
         #expect(rows.allSatisfy { $0[4] == "1" && $0[5] == "1" && $0[6].isEmpty })
         #expect(rows.contains { !$0[8].hasSuffix("000") }, "times are in nanoseconds")
         let bytes = rows.filter { $0[0] == ours && $0[3].isEmpty }.reduce(0) { $0 + (Int($1[7]) ?? 0) }
-        #expect(bytes >= 2_000_000)
+        #expect(bytes >= 1_000_000)
         let comments = rows.map { $0[3] }.filter { !$0.isEmpty }
         let status = try DaemonControl.impairments(of: hosts.a.path).first
         #expect(comments.count == Int(status?.lost ?? 0))

@@ -177,7 +177,8 @@ struct LabNamespaceTests {
     @Test("what a killed lab left goes with the next command, programs in its namespaces included")
     func killed() throws {
         let lab = try Lab("killed")
-        #expect(try lab("up --namespaces \(lab.file)").code == 0)
+        let up = try lab("up --namespaces \(lab.file)")
+        try #require(up.code == 0, "\(up.said)")
         let program = try CommandProcess(
             script: "export CHITCP_LABS=\(lab.folder)/labs; exec \(CommandProcess.path) lab exec linux -- sleep 1000")
         let state = readText("\(lab.folder)/labs/\(lab.name)/state").split(separator: "\n")

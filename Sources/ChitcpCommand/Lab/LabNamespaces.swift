@@ -62,7 +62,8 @@ enum LabNamespaces {
         for (index, host) in hosts.enumerated() {
             let own = name(lab: lab, host: host.name)
             var script = ["ip netns add \(own)"]
-            // Before there are interfaces: their addresses hold at once, without waiting for a duplicate.
+            // Before there are interfaces: link-local addresses, from which neighbours are solicited, hold at once, without waiting
+            // for a duplicate.
             if hasIPv6 {
                 script.append(
                     """
@@ -87,7 +88,8 @@ enum LabNamespaces {
     private static func ownKernel(_ own: String, _ addresses: [IPAddress], _ others: [IPPrefix]) -> [String] {
         var script: [String] = []
         for address in addresses {
-            script.append("ip -n \(own) addr add \(single(address)) dev eth0")
+            // Usable at once: the routes below name it.
+            script.append("ip -n \(own) addr add \(single(address)) dev eth0\(address.isIPv4 ? "" : " nodad")")
             for network in (others + kept) where network.address.isIPv4 == address.isIPv4 {
                 script.append("ip -n \(own) route add \(network) dev eth0 src \(address)")
             }
@@ -115,7 +117,7 @@ enum LabNamespaces {
         }
         if addresses.contains(where: { !$0.isIPv4 }) {
             script += [
-                "ip -n \(own) addr add fd88:0:0:1::\(String(number, radix: 16))/64 dev eth0",
+                "ip -n \(own) addr add fd88:0:0:1::\(String(number, radix: 16))/64 dev eth0 nodad",
                 """
                 ip netns exec \(own) sh -ec 'cd /proc/sys/net/ipv6; echo 1 > conf/all/forwarding
                     echo 1 > conf/eth0/proxy_ndp; echo 0 > neigh/eth0/proxy_delay'

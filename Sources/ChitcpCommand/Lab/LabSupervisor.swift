@@ -1,4 +1,5 @@
 // The process that a lab's daemons belong to: it starts them, waits, and takes everything away.
+import CLinux
 import Chisocket
 import Glibc
 import Impairments
