@@ -22,7 +22,13 @@ extension Plugin {
         switch end.connecting {
         case .done: return .failure(EISCONN)
         case .begun:
-            guard end.socket.wasEstablished, !end.socket.hasEnded else { return .failure(EALREADY) }
+            if end.socket.hasEnded {
+                // Linux: why the attempt failed is told once, and another one may follow.
+                end.connecting = .never
+                let error = end.takeError()
+                return .failure(error == 0 ? ECONNABORTED : error)
+            }
+            guard end.socket.wasEstablished else { return .failure(EALREADY) }
             end.connecting = .done
             return nil
         case .never: break

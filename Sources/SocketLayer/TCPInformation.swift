@@ -66,7 +66,7 @@ func tcpInformation(of socket: Socket) -> [UInt8] {
     put32(info.minimumRTT.map(microseconds) ?? Int(UInt32.max), at: 148)
     // Linux counts the SYN.
     let delivered = info.segmentsDelivered.map(Int.init(clamping:)) ?? (info.bytesDelivered + mss - 1) / mss
-    put32(delivered + (socket.wasEstablished ? 1 : 0), at: 192)
+    put32(delivered + (socket.wasEstablished && info.state != .synReceived ? 1 : 0), at: 192)
     put(UInt32(truncatingIfNeeded: info.marksReported), at: 196)
     put(info.reorderings, at: 220)
     put(info.bytesSent + info.bytesRetransmitted, at: 200)

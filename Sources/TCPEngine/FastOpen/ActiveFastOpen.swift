@@ -16,10 +16,10 @@ extension Host {
                 known.cookie ?? FastOpenOption(.request, isExperimental: known.request == .experimental)
             }
         let mayCarryData = !isDisabled && (needsNoCookie || known.cookie != nil)
-        let linkMSS = links.values.first { $0.addresses == addresses }.map { Int($0.properties.maximumSegmentSize) }
         let client = FastOpenClient(
             cache: fastOpenCache, option: option, mayCarryData: mayCarryData,
-            segmentSize: min(known.maximumSegmentSize ?? linkMSS ?? 536, linkMSS ?? .max),
+            // RFC 7413 4.2.1: without knowledge, the default MSS of IPv4 or IPv6.
+            segmentSize: known.maximumSegmentSize ?? (addresses.remote.isIPv4 ? 536 : 1220),
             isDeferred: mayCarryData && use == .withFirstSend)
         if !mayCarryData { client.failure = .noCookie }
         return client

@@ -49,7 +49,8 @@ struct RetransmissionQueue {
         return index < ranges.count && ranges[index].end == position && ranges[index].marks.contains(.pushed)
     }
 
-    /// [from, to) leaves again. `isBeside`: it does not count as being in the network twice.
+    /// [from, to) leaves again. `isBeside`: what is not lost does not count as being in the
+    /// network twice.
     mutating func retransmitted(
         from: StreamOffset, to: StreamOffset, at now: Instant, _ snapshot: DeliverySnapshot, isBeside: Bool = false
     ) {
@@ -66,7 +67,9 @@ struct RetransmissionQueue {
             if ranges[index].end > to { split(index, at: to) }
             let count = ranges[index].end - start(of: index)
             if ranges[index].awaitsRetransmission { awaiting -= count }
-            if !isBeside, ranges[index].marks.isDisjoint(with: [.selected, .retransmitted]) {
+            if ranges[index].marks.isDisjoint(with: [.selected, .retransmitted]),
+                !isBeside || ranges[index].marks.contains(.lost)
+            {
                 retransmitted += count
                 ranges[index].marks.insert(.retransmitted)
             }

@@ -134,6 +134,8 @@ static long call(const char *name, char **rest) {
     struct sockaddr_storage address;
     socklen_t length;
     if (!strcmp(name, "socket")) return plugin.socket(u, family == 4 ? AF_INET : AF_INET6, SOCK_STREAM, IPPROTO_TCP);
+    if (!strcmp(name, "keep_cookie")) return keep_cookie(), 0;
+    if (!strcmp(name, "cookie_is_kept")) return cookie_is_kept();
     if (!strcmp(name, "epoll")) return plugin.epoll_create(u, 1);
     int fd = descriptor(need_word(rest));
     if (!strcmp(name, "bind")) { length = local_address(&address); return plugin.bind(u, fd, (struct sockaddr *)&address, length); }
@@ -161,6 +163,15 @@ static long call(const char *name, char **rest) {
         int level = (int)value_of(need_word(rest)), option = (int)value_of(need_word(rest));
         int value = (int)number(need_word(rest));
         return plugin.setsockopt(u, fd, level, option, &value, sizeof value);
+    }
+    if (!strcmp(name, "key")) {
+        /* TCP_FASTOPEN_KEY: bytes in hexadecimal. */
+        uint8_t key[64];
+        unsigned byte;
+        length = 0;
+        for (const char *hex = need_word(rest); length < sizeof key && sscanf(hex, "%2x", &byte) == 1; hex += 2)
+            key[length++] = (uint8_t)byte;
+        return plugin.setsockopt(u, fd, IPPROTO_TCP, 33, key, length);
     }
     if (!strcmp(name, "get")) {
         int level = (int)value_of(need_word(rest)), option = (int)value_of(need_word(rest)), value = -1;

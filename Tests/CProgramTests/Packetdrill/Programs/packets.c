@@ -16,6 +16,8 @@ struct packet {
 static uint16_t peer_port = 40000, host_port;
 static uint32_t host_sequence, first_timestamp;
 static bool knows_host, knows_timestamp;
+/* The last cookie of Fast Open that was seen, and one that was kept. */
+static char cookie[40], kept_cookie[40];
 static struct in6_addr host6;
 static struct in_addr host4;
 
@@ -26,6 +28,7 @@ void begin_packets(void) {
     host_port = server_port;
     knows_host = knows_timestamp = false;
     host_sequence = 0;
+    *cookie = *kept_cookie = 0;
     inet_pton(AF_INET, "192.168.0.1", &host4);
     inet_pton(AF_INET6, "fd3d:fa7b:d17d::1", &host6);
 }
@@ -138,6 +141,10 @@ static unsigned bits_of(const char *word) {
     return bits;
 }
 
+void keep_cookie(void) { strcpy(kept_cookie, cookie); }
+
+bool cookie_is_kept(void) { return !strcmp(kept_cookie, cookie); }
+
 /* Options as text, e.g. "mss 1460,nop,wscale 8,TS val 100 ecr 0,sack 1:2": to bytes. Returns their length. */
 static size_t put_options(char *text, uint8_t *room, bool is_syn) {
     size_t length = 0;
@@ -151,7 +158,8 @@ static size_t put_options(char *text, uint8_t *room, bool is_syn) {
             size_t begin = length;
             room[length++] = 34;
             length++;
-            for (const char *hex = each + 3; each[2] && sscanf(hex, "%2x", &a) == 1; hex += 2) room[length++] = (uint8_t)a;
+            const char *text = !strcmp(each, "FO *") ? cookie : !strcmp(each, "FO kept") ? kept_cookie : each + 2 + !!each[2];
+            for (const char *hex = text; sscanf(hex, "%2x", &a) == 1; hex += 2) room[length++] = (uint8_t)a;
             room[begin + 1] = (uint8_t)(length - begin);
         }
         else if (sscanf(each, "mss %u", &a) == 1) { room[length++] = 2; room[length++] = 4; put16(room + length, a); length += 2; }
@@ -284,6 +292,7 @@ static void describe_options(const uint8_t *at, size_t length, char *room, size_
         case 34:
             ADD(count > 2 ? "FO " : "FO");
             for (size_t j = 2; j < count; j++) ADD("%02x", at[i + j]);
+            for (size_t j = 2; j < count && j < 18; j++) snprintf(cookie + 2 * (j - 2), 3, "%02x", at[i + j]);
             break;
         default: ADD("kind %u", at[i]);
         }
@@ -387,7 +396,13 @@ void expect(char *words, long long time) {
         } else if (*word == '<') {
             options = true;
             word[strlen(word) - 1] = 0;
-            if (strcmp(word + 1, s.options)) fail("expected <%s> in %s", word + 1, s.text);
+            char wanted[256];
+            const char *any = strstr(word + 1, "FO *");
+            if (any)
+                snprintf(wanted, sizeof wanted, "%.*sFO %s%s", (int)(any - word - 1), word + 1, cookie, any + 4);
+            else
+                snprintf(wanted, sizeof wanted, "%s", word + 1);
+            if (strcmp(wanted, s.options)) fail("expected <%s> in %s", wanted, s.text);
         } else fail("%s is not understood", word);
     }
     if (!any_options && !options && *s.options) fail("no options were expected in %s", s.text);

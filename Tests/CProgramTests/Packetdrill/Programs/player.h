@@ -50,6 +50,9 @@ void inject_bytes(const char *hex);
 void expect(char *words, long long time);
 /* Aborts what is left of the connection, as packetdrill does at the end. */
 void inject_reset(void);
+/* The cookie of Fast Open that was seen last: "FO *" stands for it, and for the one that was kept "FO kept". */
+void keep_cookie(void);
+bool cookie_is_kept(void);
 /* Takes a packet, if there is one, and looks whether it is well formed. */
 void sniff_all(void);
 bool peer_is_known(const struct sockaddr_storage *address);
