@@ -79,6 +79,11 @@ extension Plugin {
                     guard let accepted = try layer.accept(end.socket, owner: nil, at: now) else {
                         return end.isNonBlocking ? .failure(EAGAIN) : nil
                     }
+                    if flags.personality == .freebsd, accepted.hasEnded {
+                        // FreeBSD: who was reset while it waited is not handed out.
+                        layer.close(accepted, aborting: true, at: now)
+                        return .failure(ECONNABORTED)
+                    }
                     if let remote = accepted.remoteName {
                         store(remote, isIPv6: accepted.isIPv6, address, length)
                     }
@@ -122,8 +127,11 @@ extension Plugin {
         // Linux: an attempt that is under way goes on; the call waits for it, or says so.
         case .begun:
             if end.connection?.isOpenDeferred ?? false { return .failure(EISCONN) }
+            // FreeBSD: only the first call tells of the end.
+            if flags.personality == .freebsd, end.socket.wasEstablished { return .failure(EISCONN) }
             return progress(of: end, first: false)
         case .never:
+            if flags.personality == .freebsd, end.socket.listener != nil { return .failure(EOPNOTSUPP) }
             do {
                 try layer.connect(end.socket, to: remote, at: now)
                 end.connecting = .begun

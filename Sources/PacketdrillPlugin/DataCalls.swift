@@ -217,6 +217,11 @@ extension Plugin {
 
     /// Why nothing can be sent at all.
     private func refusal(of end: SocketEnd) -> Int32? {
+        // FreeBSD: a pipe is broken whatever broke it.
+        if flags.personality == .freebsd {
+            if end.socket.hasEnded || end.isWritingOver { return EPIPE }
+            return end.connection == nil || !end.socket.wasEstablished ? ENOTCONN : nil
+        }
         if end.connection != nil, end.socket.pendingError != 0 { return end.takeError() }
         return end.connection == nil || end.isWritingOver ? EPIPE : nil
     }

@@ -33,6 +33,7 @@ extension Personality {
         host.connection.ecn = .off
         host.connection.keepsTextOfSyn = false
         host.fastOpen.modes = [.client]
+        host.fastOpen.fillsUnknownSegments = false
         host.connection.slowStartAfterIdle = false
         host.connection.acknowledgments = .immediate
         host.connection.optionLayout = Personality.linux.optionLayout
@@ -64,8 +65,11 @@ extension Personality {
         host.connection.challengeInterval = .zero
         host.connection.resetsUnread = false
         host.connection.answersLikeFreeBSD = true
-        // 30 ms and a slop of 200 ms.
-        host.connection.minimumRTO = .milliseconds(230)
+        // net.inet.tcp.reass.maxqueuelen
+        host.connection.reassemblyLimit = 100
+        host.connection.minimumRTO = .milliseconds(30)
+        host.connection.timeoutSlop = .milliseconds(200)
+        host.connection.synAckRetries = 3
         host.connection.recovery.remove([.rack, .tailLossProbe])
         host.connection.slowStartAfterIdle = true
     }

@@ -107,6 +107,10 @@ enum Sysctl {
         case "delacktime": c.delayedAck = .milliseconds(Int64(min(max(number, 0), 500)))
         case "sendspace": c.sendBufferSize = number
         case "recvspace": c.receiveBufferSize = number
+        case "rexmit_slop": c.timeoutSlop = .milliseconds(Int64(max(0, number)))
+        case "rexmit_initial": c.initialRTO = .milliseconds(Int64(max(1, number)))
+        case "syncache.rexmtlimit": c.synAckRetries = min(max(0, number), 32)
+        case "reass.maxqueuelen": c.reassemblyLimit = max(1, number)
         case "rexmit_min": c.minimumRTO = .milliseconds(Int64(max(1, number)))
         case "keepinit", "keepidle", "keepintvl", "finwait2_timeout":
             let time = TimeInterval.milliseconds(Int64(min(max(number, 1), 1 << 30)))

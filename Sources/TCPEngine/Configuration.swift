@@ -36,6 +36,9 @@ public struct ConnectionConfiguration: Sendable {
     /// The least that the retransmission timeout is above the round-trip time. RFC 6298 2.4 says 1 s in all; Linux and this
     /// project 200 ms.
     public var minimumRTO = TimeInterval.milliseconds(200)
+    /// What is added to the retransmission timeout of RFC 6298 2, of which `minimumRTO` is the least then, as on FreeBSD; zero:
+    /// nothing is.
+    public var timeoutSlop = TimeInterval.zero
     /// The retransmission timeout before the first sample (RFC 6298 2.1).
     public var initialRTO = TimeInterval.seconds(1)
     /// The largest retransmission timeout (RFC 6298 2.5 allows 60 s or more; Linux 120 s).
@@ -63,9 +66,12 @@ public struct ConnectionConfiguration: Sendable {
     /// Whether a close with unread bytes resets the connection (RFC 2525 2.17; Linux); else they are discarded, and a FIN is sent
     /// (FreeBSD).
     public var resetsUnread = true
-    /// Whether TIME-WAIT and SYN-RECEIVED answer as FreeBSD's do: the one acknowledges whatever is no exact duplicate, the other
-    /// repeats its SYN-ACK for any SYN.
+    /// Whether segments are checked and answered as by FreeBSD: TIME-WAIT acknowledges whatever is no exact duplicate,
+    /// SYN-RECEIVED repeats its SYN-ACK for any SYN, resets are measured by the ACK that left last, an ACK counts although its
+    /// segment is old, and the window does not shrink without new data or a new ACK.
     public var answersLikeFreeBSD = false
+    /// Runs of data that may wait behind holes: 1 or more. What comes while there are as many is dropped.
+    public var reassemblyLimit = Int.max
     /// The size that the window scale is chosen for, whatever the receive buffer is or may grow to; nil: that decides.
     public var windowScaleBase: Int?
     /// How SYNs and SACK blocks are laid out by the links that this connection uses.
@@ -160,6 +166,7 @@ public struct ConnectionConfiguration: Sendable {
         c.leastSegmentSizeIPv6 = min(max(c.leastSegmentSizeIPv6, 512), 65_535)
         c.segmentSizeProbeInterval = max(c.segmentSizeProbeInterval, .zero)
         c.unsentLimit = max(c.unsentLimit, 1)
+        c.reassemblyLimit = max(c.reassemblyLimit, 1)
         c.challengeInterval = min(max(c.challengeInterval, .zero), .seconds(60))
         c.windowScaleBase = c.windowScaleBase.map { min(max($0, 0), 1 << 30) }
         c.minimumSegmentsPerBatch = min(max(c.minimumSegmentsPerBatch, 1), 64)
@@ -167,6 +174,7 @@ public struct ConnectionConfiguration: Sendable {
         c.reorderingTimerTick = min(max(c.reorderingTimerTick, .zero), .milliseconds(100))
         c.clockResolution = min(max(c.clockResolution, .zero), .milliseconds(500))
         c.minimumRTO = max(c.minimumRTO, .milliseconds(1))
+        c.timeoutSlop = min(max(c.timeoutSlop, .zero), .seconds(10))
         c.maximumRTO = max(c.maximumRTO, c.minimumRTO)
         c.initialRTO = min(max(c.initialRTO, c.minimumRTO), c.maximumRTO)
         c.delayedAck = min(max(c.delayedAck, .zero), .milliseconds(500))

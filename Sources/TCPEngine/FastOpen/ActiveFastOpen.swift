@@ -16,10 +16,12 @@ extension Host {
                 known.cookie ?? FastOpenOption(.request, isExperimental: known.request == .experimental)
             }
         let mayCarryData = !isDisabled && (needsNoCookie || known.cookie != nil)
+        let linkMSS = links.values.first { $0.addresses == addresses }.map { Int($0.properties.maximumSegmentSize) }
+        let defaultSize = addresses.remote.isIPv4 ? 536 : 1220
+        let unknownSize = fastOpenCache.configuration.fillsUnknownSegments ? linkMSS ?? defaultSize : defaultSize
         let client = FastOpenClient(
             cache: fastOpenCache, option: option, mayCarryData: mayCarryData,
-            // RFC 7413 4.2.1: without knowledge, the default MSS of IPv4 or IPv6.
-            segmentSize: known.maximumSegmentSize ?? (addresses.remote.isIPv4 ? 536 : 1220),
+            segmentSize: min(known.maximumSegmentSize ?? unknownSize, linkMSS ?? .max),
             isDeferred: mayCarryData && use == .withFirstSend)
         if !mayCarryData { client.failure = .noCookie }
         return client

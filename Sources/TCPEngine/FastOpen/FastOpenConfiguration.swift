@@ -78,6 +78,9 @@ public struct FastOpenConfiguration: Sendable {
     /// For how long active OPENs do without after failures that look like a path that swallows such SYNs; it doubles with
     /// each, up to 64 times. Zero: not at all, the default of Linux (tcp_fastopen_blackhole_timeout_sec).
     public var blackholeTimeout = TimeInterval.zero
+    /// Whether data with a SYN may fill the link's segments where the server's MSS is not known; else it fits the default MSS of
+    /// IPv4 or IPv6, as with Linux.
+    public var fillsUnknownSegments = true
     /// How many servers' cookies are kept.
     public var cacheCapacity = 1024
 

@@ -52,13 +52,17 @@ extension HalfOpen {
         let bits = header.controlBits
         let fromNext = Int((irs + 1).distance(to: header.sequenceNumber))
         let isInWindow = fromNext >= 0 && fromNext < min(listener.configuration.receiveBufferSize, 65_535)
-        if bits.contains(.rst) { return fromNext == 0 ? .returnToListen : isInWindow ? .acknowledge : .ignore }
+        if bits.contains(.rst) {
+            // No reset of a SYN-ACK carries ACK, SYN or FIN.
+            guard bits.isDisjoint(with: [.ack, .syn, .fin]) else { return .ignore }
+            return fromNext == 0 ? .returnToListen : isInWindow ? .acknowledge : .ignore
+        }
         if bits.contains(.syn) { return bits.contains(.ack) ? .refuse : .repeatSynAck }
         guard bits.contains(.ack) else { return .ignore }
-        if usesTimestamps, let value = header.options.timestamps?.value,
-            Int32(bitPattern: value &- (offer.timestamp ?? 0)) < 0
-        {
-            return .ignore
+        if usesTimestamps {
+            // RFC 7323 3.2 and 5.3 (R1): without the option, or with an old one, nothing is answered.
+            guard let value = header.options.timestamps?.value, Int32(bitPattern: value &- (offer.timestamp ?? 0)) >= 0
+            else { return .ignore }
         }
         return header.acknowledgmentNumber == iss + 1 && isInWindow ? .establish : .reset
     }
@@ -89,6 +93,12 @@ extension Host {
         case .repeatSynAck:
             guard isAnswered() else { return }
             halfOpen.retransmissions = max(halfOpen.retransmissions, 1)
+            if halfOpen.listener.configuration.answersLikeFreeBSD {
+                // The peer is there: its SYN-ACK's timer starts anew.
+                halfOpen.timeouts = 0
+                halfOpen.deadline = now + halfOpen.listener.configuration.initialRTO
+                deadlines.add(.halfOpen(halfOpen), at: halfOpen.deadline.nanoseconds)
+            }
             reply(
                 halfOpen.synAck(effective(link.properties), at: now), for: halfOpen.listener, tuple: halfOpen.tuple,
                 link: link)

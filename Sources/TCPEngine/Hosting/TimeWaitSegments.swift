@@ -11,9 +11,12 @@ extension TimeWaitRecord {
         case restart
         /// A SYN that begins a new connection, if somebody listens.
         case reopen
+        /// The same; if nobody listens, TIME-WAIT ends all the same, and the SYN is reset (FreeBSD).
+        case reopenOrReset
     }
 
     func disposition(of header: SegmentHeader, payloadCount: Int, at now: Instant) -> Disposition {
+        if configuration.answersLikeFreeBSD { return dispositionLikeFreeBSD(of: header, payloadCount: payloadCount) }
         let bits = header.controlBits
         // Deviation: RFC 1337, a reset does not end TIME-WAIT.
         if bits.contains(.rst) { return .ignore }
@@ -39,8 +42,24 @@ extension TimeWaitRecord {
         guard fromSent <= 0, -Int64(fromSent) <= Int64(maximumWindow) else { return .acknowledge }
         // Seventh and eighth: text is ignored, a FIN acknowledged.
         if bits.contains(.fin) { return .restart }
-        let isDuplicate = bits == .ack && length == 0 && fromNext == 0 && fromSent == 0
-        return configuration.answersLikeFreeBSD && !isDuplicate ? .acknowledge : .ignore
+        return .ignore
+    }
+
+    /// FreeBSD's tcp_twcheck: a SYN with a higher number begins anew; else what has an ACK is acknowledged, unless it is an exact
+    /// duplicate of the last ACK.
+    private func dispositionLikeFreeBSD(of header: SegmentHeader, payloadCount: Int) -> Disposition {
+        let bits = header.controlBits
+        if bits.contains(.rst) { return .ignore }
+        let fromNext = Int(rcvNxt.distance(to: header.sequenceNumber))
+        if bits.contains(.syn), !bits.contains(.ack), fromNext > 0 { return .reopenOrReset }
+        guard bits.contains(.ack) else { return .ignore }
+        // RFC 7323 3.2.
+        if timestamps.isOn, header.options.timestamps == nil { return .ignore }
+        let length = header.segmentLength(payloadCount: payloadCount)
+        if bits.contains(.fin), fromNext + length == 0 { return .restart }
+        let isDuplicate =
+            bits == .ack && length == 0 && fromNext == 0 && sndNxt.distance(to: header.acknowledgmentNumber) == 0
+        return isDuplicate ? .ignore : .acknowledge
     }
 }
 
@@ -63,6 +82,11 @@ extension Host {
                     header, payload: payload, tuple: record.tuple, link: link, ecn: ecn, at: now, replacing: record)
                 return
             }
+        case .reopenOrReset:
+            if listener(for: record.tuple) == nil { table.remove(record.tuple) }
+            arrivesForListener(
+                header, payload: payload, tuple: record.tuple, link: link, ecn: ecn, at: now, replacing: record)
+            return
         }
         guard
             record.challenges.allowsAnswer(
@@ -81,7 +105,10 @@ extension Host {
             let listener = listener(for: connection.tuple)
         else { return false }
         let record = TimeWaitRecord(connection, link: link.id, at: now)
-        guard case .reopen = record.disposition(of: header, payloadCount: payload.count, at: now) else { return false }
+        switch record.disposition(of: header, payloadCount: payload.count, at: now) {
+        case .reopen, .reopenOrReset: break
+        case .ignore, .acknowledge, .restart: return false
+        }
         guard hasRoom(listener) else {
             // The SYN is ignored, and TIME-WAIT stays as it is.
             statistics.synsDropped += 1
@@ -109,7 +136,7 @@ extension Connection {
             return
         case .restart:
             enterTimeWait(at: now)
-        case .acknowledge, .reopen:
+        case .acknowledge, .reopen, .reopenOrReset:
             statistics.droppedSegments += 1
         }
         if challenges.allowsAnswer(

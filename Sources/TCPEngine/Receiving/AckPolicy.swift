@@ -36,13 +36,13 @@ struct AckPolicy {
     /// Fewer bytes than this in a pushed segment are a message, not part of a bulk transfer.
     private static let smallMessage = 536
 
-    /// In-order data arrived, and the discipline is not to adapt.
-    mutating func received(_ count: Int, _ discipline: AckDiscipline) {
+    /// In-order data arrived, and the discipline is not to adapt. More than a segment's worth at once is not delayed.
+    mutating func received(_ count: Int, _ discipline: AckDiscipline, segmentSize: Int) {
         unacknowledged += count
         switch discipline {
         case .adaptive, .immediate: urgency = .now
         case .everySecondSegment:
-            if urgency == .none { urgency = .delayed } else { urgency = .now }
+            if urgency == .none, count <= segmentSize { urgency = .delayed } else { urgency = .now }
         }
     }
 

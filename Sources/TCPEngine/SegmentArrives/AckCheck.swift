@@ -45,10 +45,12 @@ extension Connection {
                 takeAcknowledgment(upTo: ack, segment.header, isDuplicate: isDuplicate, at: now)
             }
         }
-        // RFC 9293 3.10.7.4: only a newer segment, or a newer ACK of the same, updates the window.
+        // RFC 9293 3.10.7.4: only a newer segment, or a newer ACK of the same, updates the window; the same again shrinks none on
+        // FreeBSD.
         let isNewer =
             tcb.send.wl1.isBefore(segment.header.sequenceNumber)
-            || (tcb.send.wl1 == segment.header.sequenceNumber && tcb.send.wl2 <= ack)
+            || (tcb.send.wl1 == segment.header.sequenceNumber && tcb.send.wl2 <= ack
+                && (tcb.send.wl2 < ack || newWindow > oldWindow || !configuration.answersLikeFreeBSD))
         if fromUna >= 0, isNewer {
             updateSendWindow(newWindow)
             tcb.send.wl1 = segment.header.sequenceNumber

@@ -49,7 +49,9 @@ extension Connection {
         case .synReceived, .established, .finWait1, .finWait2, .closeWait, .closing, .lastAck:
             let start = StreamOffset.unwrap(header.sequenceNumber, from: tcb.receive.irs, near: tcb.receive.nxt)
             let segment = ArrivingSegment(header: header, start: start, payload: payload, ecn: ecn)
-            isAccepted = arrivesSynchronized(segment, at: now)
+            isAccepted =
+                shared.values.answersLikeFreeBSD
+                ? arrivesLikeFreeBSD(segment, at: now) : arrivesSynchronized(segment, at: now)
         }
         // The segment may have been the last: a reset.
         guard state != .closed else { return isAccepted }
@@ -152,9 +154,7 @@ extension Connection {
     /// Deviation: an ACK at the window's right edge is taken. That is where all of them lie when a window of data is in flight:
     /// if both ends lose theirs, neither would ever hear what the other has received.
     private func isAtEdge(_ segment: ArrivingSegment, _ fromNext: Int, _ window: Int) -> Bool {
-        // FreeBSD takes whatever lies there.
-        fromNext == window
-            && (configuration.answersLikeFreeBSD || !segment.bits.contains(.rst) && state != .synReceived)
+        fromNext == window && !segment.bits.contains(.rst) && state != .synReceived
     }
 
     /// Second: RST. RFC 5961 3.2: only the exact number resets; one in the window is challenged, one outside dropped.

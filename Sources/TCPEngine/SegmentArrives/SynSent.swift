@@ -53,7 +53,7 @@ extension Connection {
         ackPolicy.demandNow()
         establish(at: now)
         takeFastOpenAnswer(header, at: now)
-        guard configuration.keepsTextOfSyn || takesTextOfSynAck else { return }
+        guard configuration.keepsTextOfSyn || configuration.answersLikeFreeBSD || takesTextOfSynAck else { return }
         // RFC 9293 3.10.7.3, fourth: the rest of the segment goes on at the sixth step.
         let segment = ArrivingSegment(header: header, start: .zero, payload: payload, ecn: ecn)
         checkUrgent(segment)

@@ -49,6 +49,11 @@ extension Connection {
     func keep(_ bytes: UnsafeRawBufferPointer, at position: StreamOffset) {
         let kept =
             reassembly ?? Reassembly(limit: max(64, receiveCapacity / 256), pool: receiveBuffer.pool)
+        guard kept.runCount < runLimit else {
+            // The peer sends it again.
+            ackPolicy.demandNow()
+            return
+        }
         reassembly = kept
         if let held = kept.firstHeld(from: position, to: position + bytes.count) {
             noteDuplicate(from: held.lowerBound, to: held.upperBound)
@@ -56,6 +61,13 @@ extension Connection {
         kept.insert(bytes, at: position)
         ackPolicy.demandNow()
         if kept.isEmpty { reassembly = nil }
+    }
+
+    /// How many runs may wait behind holes; FreeBSD allows one more than the buffer holds full segments.
+    private var runLimit: Int {
+        let limit = configuration.reassemblyLimit
+        guard configuration.answersLikeFreeBSD else { return limit }
+        return min(limit, receiveCapacity / (tcb.sendMSS + (timestamps.isOn ? 12 : 0)) + 1)
     }
 
     /// Delivers what came with the SYN, now that the connection is up.
@@ -76,7 +88,7 @@ extension Connection {
         if shared.values.acknowledgments == .adaptive {
             ackPolicy.received(bytes.count, pushed: pushed, awaitsAnswers: awaitsAnswers)
         } else {
-            ackPolicy.received(bytes.count, shared.values.acknowledgments)
+            ackPolicy.received(bytes.count, shared.values.acknowledgments, segmentSize: tcb.sendMSS)
         }
         takeReassembled()
         if receivingShutDown { considerWindowUpdate() } else { emitReadable() }

@@ -9,11 +9,13 @@ struct RoundTripEstimator {
     /// How often the timeout was doubled since the last sample or new ACK (RFC 6298 5.5).
     private(set) var backoffs = 0
     private let minimum: TimeInterval
+    private let slop: TimeInterval
     private let maximum: TimeInterval
 
     init(_ configuration: ConnectionConfiguration) {
         base = configuration.initialRTO
         minimum = configuration.minimumRTO
+        slop = configuration.timeoutSlop
         maximum = configuration.maximumRTO
     }
 
@@ -36,7 +38,10 @@ struct RoundTripEstimator {
             variation = r / 2
         }
         // The minimum bounds the variation's part, as on Linux: a constant round trip of 300 ms needs room for a delayed ACK, too.
-        base = min((smoothed ?? r) + max(minimum, variation * 4), maximum)
+        let smoothed = smoothed ?? r
+        base = min(
+            slop == .zero ? smoothed + max(minimum, variation * 4) : max(smoothed + variation * 4, minimum) + slop,
+            maximum)
         backoffs = 0
     }
 

@@ -348,8 +348,8 @@ extension Connection {
         header.window = announceWindow()
         if timestamps.isOn {
             header.options.timestamps = timestamps.option(at: now)
-            timestamps.lastAckSent = tcb.receive.nxt
         }
+        timestamps.lastAckSent = tcb.receive.nxt
         if hasBlocksToSend {
             if withBlocks { header.options.sackBlocks = takeBlocks() }
         } else if isUserTimeoutDue {

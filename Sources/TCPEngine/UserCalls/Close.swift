@@ -39,6 +39,9 @@ extension Connection {
         case .synSent:
             // RFC 9293 3.10.4: delete the control block; a SYN that nobody has answered is not reset.
             finish(nil)
+        case .synReceived where configuration.answersLikeFreeBSD && !isPassive:
+            // FreeBSD: what is not up yet is just forgotten.
+            finish(nil)
         case .synReceived, .established, .closeWait, .finWait1, .finWait2, .closing, .lastAck, .timeWait:
             if receiveBuffer.count > 0 && !receivingShutDown && configuration.resetsUnread {
                 abort(at: now)
@@ -55,8 +58,10 @@ extension Connection {
         case .closed, .timeWait:
             // Deviation: TIME-WAIT lasts its 2 MSL (RFC 1337); the user was told of the end already.
             return
-        case .listen, .synSent, .closing, .lastAck:
+        case .listen, .synSent:
             break
+        case .closing, .lastAck:
+            if configuration.answersLikeFreeBSD { sendReset(at: now) }
         case .synReceived, .established, .finWait1, .finWait2, .closeWait:
             sendReset(at: now)
         }

@@ -27,8 +27,9 @@ extension Connection {
         progressAt = now
         updateSendWindow(halfOpen.peerWindow.scaled(by: .none).bytes)
         handshakeRetransmitted = halfOpen.retransmissions > 0
-        // RFC 6298 3: the SYN-ACK gives a sample only if it was sent once.
-        if !handshakeRetransmitted, synAckWasSent, !halfOpen.isFromCookie {
+        // RFC 6298 3: the SYN-ACK gives a sample only if it was sent once; on FreeBSD, if its timestamp comes back.
+        let givesSample = timestamps.isOn || !configuration.answersLikeFreeBSD
+        if !handshakeRetransmitted, synAckWasSent, !halfOpen.isFromCookie, givesSample {
             retransmissionQueue.sent(
                 from: .zero, upTo: StreamOffset(1), at: halfOpen.sentAt, DeliverySnapshot())
         }
