@@ -70,6 +70,7 @@ extension Personality {
         host.connection.minimumRTO = .milliseconds(30)
         host.connection.timeoutSlop = .milliseconds(200)
         host.connection.synAckRetries = 3
+        host.connection.openTimeout = .seconds(75)
         host.connection.recovery.remove([.rack, .tailLossProbe])
         host.connection.slowStartAfterIdle = true
     }

@@ -114,6 +114,7 @@ enum Sysctl {
         case "rexmit_min": c.minimumRTO = .milliseconds(Int64(max(1, number)))
         case "keepinit", "keepidle", "keepintvl", "finwait2_timeout":
             let time = TimeInterval.milliseconds(Int64(min(max(number, 1), 1 << 30)))
+            if name == "keepinit" { c.openTimeout = time }
             if name == "keepidle" { c.keepAliveIdle = time }
             if name == "keepintvl" { c.keepAliveInterval = time }
             if name == "finwait2_timeout" { c.finWait2Timeout = time }

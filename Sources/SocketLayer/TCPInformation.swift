@@ -50,7 +50,8 @@ func tcpInformation(of socket: Socket) -> [UInt8] {
     put32(microseconds(info.rttVariation), at: 72)
     put32(info.slowStartThreshold == .max ? Int(Int32.max) : info.slowStartThreshold / mss, at: 76)
     put32(max(1, info.congestionWindow / mss), at: 80)
-    put32(mss, at: 84)
+    // tcpi_advmss.
+    put32(socket.connection?.announcedSegmentSize ?? mss, at: 84)
     put32(info.reorderingDegree, at: 88)
     put(UInt32(clamping: info.segmentsRetransmitted), at: 100)
     put(info.pacingRate > 0 ? UInt64(info.pacingRate) : UInt64.max, at: 104)

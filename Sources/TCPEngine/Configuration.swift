@@ -127,6 +127,8 @@ public struct ConnectionConfiguration: Sendable {
     /// Whether a closed window is probed by an empty segment in front of SND.UNA, as Linux does; else by a byte behind the
     /// window (RFC 9293 3.8.6.1).
     public var probesWithoutData = false
+    /// How long an active OPEN may take (FreeBSD's net.inet.tcp.keepinit); nil: `synRetries` alone decide.
+    public var openTimeout: TimeInterval?
     /// What is told to the peer of the user timeout, and believed of it (RFC 5482); nil: the option is not used.
     public var userTimeoutRules: UserTimeoutRules?
     /// How many retransmissions of a SYN-ACK a connection waits for its first data before it is made without (TCP_DEFER_ACCEPT);

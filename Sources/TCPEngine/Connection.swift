@@ -245,6 +245,8 @@ public final class Connection: TurnTaking {
     public var sendLimits: (buffer: Int, unsent: Int) { (sendCapacity, configuration.unsentLimit) }
     /// The largest window that the peer has announced, in bytes.
     public var largestSendWindow: Int { Int(tcb.send.maximumWindow) }
+    /// The MSS that was announced.
+    public var announcedSegmentSize: Int { tcb.receiveMSS }
     /// Payload bytes of a full segment.
     public var sendSegmentSize: Int { tcb.sendMSS }
     /// Pieces that left at one time and are unacknowledged.

@@ -85,8 +85,11 @@ extension Connection {
     /// RFC 9293 3.10.8: the user timeout counts from the last progress.
     private func userTimeoutIsOver(at now: Instant) -> Bool {
         guard !userTimeoutAwaitsRetry else { return false }
-        return userTimeout.map { now - progressAt >= $0 } ?? false
+        return patience.map { now - progressAt >= $0 } ?? false
     }
+
+    /// The user timeout, or that of an OPEN that goes on.
+    private var patience: TimeInterval? { userTimeout ?? (state == .synSent ? configuration.openTimeout : nil) }
 
     /// The user timeout has not begun to count.
     private var userTimeoutAwaitsRetry: Bool {
@@ -112,7 +115,7 @@ extension Connection {
     }
 
     private func boundByUserTimeout(_ deadline: Instant, at now: Instant) -> Instant {
-        guard let limit = userTimeout, !userTimeoutAwaitsRetry else { return deadline }
+        guard let limit = patience, !userTimeoutAwaitsRetry else { return deadline }
         return max(now, min(deadline, progressAt + limit))
     }
 }

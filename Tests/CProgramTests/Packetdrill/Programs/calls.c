@@ -84,7 +84,7 @@ static const struct { const char *name; size_t at, size; } fields[] = {
     { "state", 0, 1 }, { "ca_state", 1, 1 }, { "retransmits", 2, 1 }, { "options", 5, 1 }, { "rto", 8, 4 },
     { "snd_mss", 16, 4 }, { "unacked", 24, 4 }, { "sacked", 28, 4 }, { "lost", 32, 4 }, { "retrans", 36, 4 },
     { "rtt", 68, 4 }, { "ssthresh", 76, 4 }, { "cwnd", 80, 4 }, { "total_retrans", 100, 4 }, { "delivered", 192, 4 },
-    { "snd_wnd", 228, 4 }, { "probes", 3, 1 }, { "backoff", 4, 1 }, { "last_data_recv", 52, 4 }, { "reordering", 88, 4 },
+    { "snd_wnd", 228, 4 }, { "probes", 3, 1 }, { "backoff", 4, 1 }, { "last_data_recv", 52, 4 }, { "advmss", 84, 4 }, { "reordering", 88, 4 },
     { "min_rtt", 148, 4 }, { "busy_time", 168, 8 }, { "rwnd_limited", 176, 8 }, { "sndbuf_limited", 184, 8 },
     { "reord_seen", 220, 4 },
 };
