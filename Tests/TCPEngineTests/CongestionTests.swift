@@ -10,7 +10,8 @@ private func sample(
 ) -> AckSample {
     AckSample(
         delivered: delivered, lost: 0, arrival: now, roundTrip: roundTrip, rate: nil, totalDelivered: 0, totalLost: 0,
-        inFlight: 0, isWindowLimited: limited, una: StreamOffset(UInt64(una)), nxt: StreamOffset(UInt64(nxt)))
+        inFlight: 0, isWindowLimited: limited, hasSelectiveAcks: true, una: StreamOffset(UInt64(una)),
+        nxt: StreamOffset(UInt64(nxt)))
 }
 
 @Suite struct CubicTests {
@@ -87,6 +88,45 @@ private func sample(
         for _ in 0..<10 { cubic.lossDetected(flight: window.size, &window, at: .origin) }
         #expect(window.size == 2 * 65_483)
         #expect(window.threshold == 2 * 65_483)
+    }
+}
+
+@Suite struct UndoTests {
+    @Test(
+        "a reduction that is taken back leaves no trace: the window goes on as if it had not been (RFC 4015 3.2, RFC 9438 4.9.2)",
+        arguments: [CongestionControlAlgorithm.reno, .cubic], [false, true])
+    func restored(algorithm: CongestionControlAlgorithm, byTimeout: Bool) {
+        // In slow start, and in congestion avoidance after a loss.
+        for isFirst in [true, false] {
+            var now = Instant(nanoseconds: 1_000_000_000)
+            var disturbed = CongestionControl(algorithm, segmentSize: 1000, at: now)
+            var calm = disturbed
+            func grow(_ count: Int, _ control: inout CongestionControl) {
+                for i in 0..<count { control.acknowledged(sample(1000, at: now + .milliseconds(Int64(i)))) }
+            }
+            if !isFirst {
+                grow(50, &calm)
+                calm.lossDetected(flight: calm.window, at: now)
+                grow(70, &calm)
+                disturbed = calm
+            }
+            now = now + .milliseconds(100)
+            let before = disturbed
+            if byTimeout {
+                disturbed.timedOut(flight: 50_000, isFirst: true, inFlight: 0, at: now)
+            } else {
+                disturbed.lossDetected(flight: disturbed.window, at: now)
+            }
+            #expect(disturbed.window < calm.window && disturbed.slowStartThreshold < calm.slowStartThreshold)
+            grow(3, &disturbed)
+            disturbed.restore(before)
+            for _ in 0..<20 {
+                #expect(disturbed.window == calm.window && disturbed.slowStartThreshold == calm.slowStartThreshold)
+                grow(10, &disturbed)
+                grow(10, &calm)
+                now = now + .milliseconds(50)
+            }
+        }
     }
 }
 

@@ -26,7 +26,7 @@ private func established(
 extension OneHost {
     /// An ACK with SACK blocks, in positions of ours.
     @discardableResult
-    fileprivate func acknowledge(_ ack: Int, _ blocks: Range<Int>..., echo: UInt32? = nil) -> [Sent] {
+    func acknowledge(_ ack: Int, _ blocks: Range<Int>..., echo: UInt32? = nil) -> [Sent] {
         inject(.ack, seq: 1, ack: ack) {
             for block in blocks {
                 $0.sackBlocks.append(

@@ -92,7 +92,11 @@ private struct ByteModel {
                 if !queue.ranges.isEmpty {
                     let index = random(queue.ranges.count)
                     let range = Int(queue.start(of: index).value)..<Int(queue.ranges[index].end.value)
-                    queue.markLost(index)
+                    let before = queue.lost
+                    var told = 0
+                    queue.markLost(index) { told += $1 }
+                    // What was lost before is told of again only if its retransmission is lost.
+                    #expect(told >= queue.lost - before && told <= range.count)
                     model.lose(range)
                 }
             default:

@@ -15,7 +15,8 @@ import Testing
         AckSample(
             delivered: segments * Self.size, lost: 0, arrival: Instant(nanoseconds: milliseconds * 1_000_000),
             roundTrip: .milliseconds(roundTrip), rate: nil, totalDelivered: 0, totalLost: 0, inFlight: 0,
-            isWindowLimited: limited, una: StreamOffset(una), nxt: StreamOffset(nxt), segments: segments)
+            isWindowLimited: limited, hasSelectiveAcks: true, una: StreamOffset(una), nxt: StreamOffset(nxt),
+            segments: segments)
     }
 
     private func window(_ segments: Int) -> CongestionWindow {

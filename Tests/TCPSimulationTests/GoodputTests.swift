@@ -25,12 +25,26 @@ import Testing
 
     @Test(
         "a path that reorders slightly is used to 95 %: needless recoveries are avoided or taken back",
-        arguments: [CongestionControlAlgorithm.cubic, .bbr])
+        arguments: CongestionControlAlgorithm.allCases)
     func slightlyReordering(algorithm: CongestionControlAlgorithm) throws {
         let cell = GoodputCell(
             algorithm, loss: 0, delay: .milliseconds(33), queueTenths: 10, disturbance: .slightly, rate: 10_000_000)
         let result = try cell.run(warmUp: .seconds(10), measured: .seconds(10), seed: 4)
         #expect(result.share >= 950, "\(result)")
+    }
+
+    @Test("what loss allows to an algorithm is the ideal where it is less than the link")
+    func idealUnderLoss() throws {
+        func ideal(_ algorithm: CongestionControlAlgorithm) throws -> Int64 {
+            let cell = GoodputCell(
+                algorithm, loss: 0, delay: .milliseconds(33), queueTenths: 10, disturbance: .slightly,
+                rate: 100_000_000)
+            return try cell.run(warmUp: .milliseconds(1), measured: .milliseconds(1), seed: 1).ideal
+        }
+        // 1448 bytes in 66.12 ms, times sqrt(3 / 2 * 0.00003); the links's 100 Mbit/s are 96.53 of payload.
+        #expect((39_170_000...39_180_000).contains(try ideal(.reno)))
+        #expect((59_200_000...59_500_000).contains(try ideal(.cubic)))
+        #expect((96_520_000...96_540_000).contains(try ideal(.bbr)))
     }
 
     @Test("segments of any size fill a path", arguments: [536, 1460, 8960, 65_495] as [UInt16])

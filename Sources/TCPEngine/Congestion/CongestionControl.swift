@@ -28,6 +28,8 @@ struct AckSample {
     let inFlight: Int
     /// True if the window, not the user, limits sending: otherwise it must not grow (RFC 9438 5.8, RFC 7661).
     let isWindowLimited: Bool
+    /// The peer permits SACK: more than one loss a round trip can be seen.
+    let hasSelectiveAcks: Bool
     let una: StreamOffset
     let nxt: StreamOffset
     /// `delivered` in segments, each counted whole; only where they count (`ConnectionConfiguration.countsSegments`).
@@ -123,11 +125,14 @@ struct CongestionControl {
         }
     }
 
-    /// False if the algorithm says itself how much may be sent during recovery.
-    var needsReduction: Bool {
-        if case .bbr = algorithm { return false }
-        return true
+    /// The model of the path, if the algorithm has one.
+    @inline(__always) var bbr: BBR? {
+        if case .bbr(let a) = algorithm { return a }
+        return nil
     }
+
+    /// False if the algorithm says itself how much may be sent during recovery.
+    var needsReduction: Bool { bbr == nil }
 
     /// True if the algorithm hears of what was delivered although the window must not grow for it.
     var isCurious: Bool {
@@ -175,7 +180,16 @@ struct CongestionControl {
             a.lossDetected(flight: flight, &state, at: now)
             algorithm = .segmentCubic(a)
         case .bbr(let a):
-            a.lossDetected(flight: flight, &state, at: now)
+            a.lossDetected(state)
+        }
+    }
+
+    /// A tail loss probe has repaired a loss (RFC 8985 7.4.2): it is known too late for a recovery.
+    mutating func tailLossRepaired(flight: Int, totalDelivered: Int, at now: Instant) {
+        if let bbr {
+            bbr.noteLoss(totalDelivered: totalDelivered, state)
+        } else {
+            lossDetected(flight: flight, at: now)
         }
     }
 
@@ -192,7 +206,7 @@ struct CongestionControl {
             a.marked(flight: flight, &state, at: now)
             algorithm = .segmentCubic(a)
         case .bbr(let a):
-            a.marked(&state, at: now)
+            a.marked(state, at: now)
         }
     }
 
@@ -210,7 +224,7 @@ struct CongestionControl {
                 a.timedOut(flight: flight, &state, at: now)
                 algorithm = .segmentCubic(a)
             case .bbr(let a):
-                a.timedOut(flight: flight, &state, at: now)
+                a.timedOut(state)
             }
         }
         // RFC 5681 3.1: the loss window is one segment, beside what is still on its way.
@@ -219,26 +233,26 @@ struct CongestionControl {
 
     /// A range was found lost: BBR looks at how much was in the network when it was sent.
     /// `totalLost` includes it.
-    func rangeLost(_ range: SentRange, count: Int, totalLost: Int) {
-        if case .bbr(let a) = algorithm {
-            a.rangeLost(range, count: count, lostSince: totalLost - range.snapshot.lost, state)
-        }
+    func rangeLost(
+        _ range: SentRange, count: Int, totalLost: Int, totalDelivered: Int, hasSelectiveAcks: Bool, at now: Instant
+    ) {
+        bbr?.rangeLost(
+            range, count: count, lostSince: totalLost - range.snapshot.lost, totalDelivered: totalDelivered,
+            hasSelectiveAcks: hasSelectiveAcks, state, at: now)
     }
 
-    /// Data leaves after the network was empty and nothing left for `idle`.
-    mutating func resumed(afterIdle idle: TimeInterval, at now: Instant) {
+    /// Data leaves after the network was empty and nothing left for `idle`; BBR cares only if that was the user's doing.
+    mutating func resumed(afterIdle idle: TimeInterval, isApplicationLimited: Bool, at now: Instant) {
         switch algorithm {
         case .reno, .cubic: break
         case .segmentCubic(var a):
             a.resumed(afterIdle: idle, at: now)
             algorithm = .segmentCubic(a)
-        case .bbr(let a): a.resumed(&state, at: now)
+        case .bbr(let a): if isApplicationLimited { a.resumed(&state, at: now) }
         }
     }
 
-    mutating func recoveryEnded() {
-        if case .bbr(let a) = algorithm { a.recoveryEnded(&state) }
-    }
+    mutating func recoveryEnded() { bbr?.recoveryEnded(&state) }
 
     /// A reduction was needless: everything is as it was `before`.
     mutating func restore(_ before: CongestionControl) {

@@ -4,7 +4,7 @@ import TCPSegments
 /// The largest flight of each window of data, and whether the window limited it (RFC 7661; Linux's tcp_cwnd_validate).
 struct WindowUsage {
     private var largest = 0
-    private var wasLimited = false
+    private(set) var wasLimited = false
     /// The window of data that is being looked at ends here.
     private var end = StreamOffset.zero
     /// When the window was last full, and the largest flight since.

@@ -110,9 +110,13 @@ extension Connection {
             congestion.acknowledged(
                 AckSample(
                     delivered: delivered, lost: rate.lost - lostBefore, arrival: now, roundTrip: roundTripSample,
-                    rate: showsRate ? rate.sample(of: delivery) : nil, totalDelivered: rate.delivered,
-                    totalLost: rate.lost, inFlight: inFlight, isWindowLimited: mayGrow, una: tcb.send.una,
-                    nxt: tcb.send.nxt, segments: segments))
+                    rate: rate.sample(of: delivery, showsRate: showsRate), totalDelivered: rate.delivered,
+                    totalLost: rate.lost, inFlight: inFlight,
+                    isWindowLimited: congestion.bbr == nil ? mayGrow : usage.wasLimited,
+                    hasSelectiveAcks: selectiveAcks,
+                    una: tcb.send.una, nxt: tcb.send.nxt, segments: segments))
+            // draft-ietf-ccwg-bbr-06 5.3.4.3: with so small a window rates tell nothing of the path.
+            if congestion.bbr?.mode == .probeRTT { rate.becameApplicationLimited(pipe: inFlight) }
         }
     }
 
@@ -183,30 +187,38 @@ extension Connection {
     /// Looks for losses by whichever rule the peer permits.
     private func detectLosses(_ news: AckNews, at now: Instant) {
         guard selectiveAcks else {
-            detectLossesByDuplicates(news)
+            detectLossesByDuplicates(news, at: now)
             return
         }
         if configuration.recovery.contains(.rack) {
             detectLossesByTime(at: now)
         } else {
-            var found = 0
-            retransmissionQueue.detectLosses(segmentSize: tcb.sendMSS) { found += $1 }
-            rate.lost += found
+            countLosses(at: now) { $0.detectLosses(segmentSize: tcb.sendMSS, $1) }
         }
+    }
+
+    /// `mark` marks as lost what it finds, and tells of each range: congestion control hears of it.
+    private func countLosses(
+        at now: Instant, _ mark: (inout RetransmissionQueue, (SentRange, Int) -> Void) -> Void
+    ) {
+        var found = 0
+        let probeEnd = sizeSearch?.probe?.range.upperBound
+        mark(&retransmissionQueue) { [congestion, rate, selectiveAcks] range, count in
+            found += count
+            // A probe that is too large tells nothing of how much the path carries.
+            guard range.end != probeEnd else { return }
+            congestion.rangeLost(
+                range, count: count, totalLost: rate.lost + found, totalDelivered: rate.delivered,
+                hasSelectiveAcks: selectiveAcks, at: now)
+        }
+        rate.lost += found
     }
 
     /// RFC 8985 6.2 step 5, and the timer for what may be lost soon.
     private func detectLossesByTime(at now: Instant) {
-        var found = 0
-        let probeEnd = sizeSearch?.probe?.range.upperBound
-        let wait = retransmissionQueue.detectLosses(rack, window: reorderingWindow, at: now) {
-            [congestion, rate] range, count in
-            found += count
-            // A probe that is too large tells nothing of how much the path carries.
-            guard range.end != probeEnd else { return }
-            congestion.rangeLost(range, count: count, totalLost: rate.lost + found)
-        }
-        rate.lost += found
+        var wait = TimeInterval.zero
+        let window = reorderingWindow
+        countLosses(at: now) { wait = $0.detectLosses(rack, window: window, at: now, $1) }
         if wait > .zero {
             timers.arm(.reordering, at: now + reorderingTimerDelay(wait))
         } else {
@@ -229,29 +241,29 @@ extension Connection {
             resolution: configuration.clockResolution)
     }
 
-    private func detectLossesByDuplicates(_ news: AckNews) {
-        let before = retransmissionQueue.lost
+    private func detectLossesByDuplicates(_ news: AckNews, at now: Instant) {
         switch episode?.phase {
         case nil:
             // RFC 6582 3.2 (1): three duplicates, and not for what an earlier recovery had sent already.
             if duplicates.count == 3, tcb.send.una > recoveryPoint {
                 let probe = sizeSearch?.probe
-                retransmissionQueue.markFirstLost(
-                    probe?.range.lowerBound == tcb.send.una ? probe?.count ?? 0 : tcb.sendMSS)
+                let count = probe?.range.lowerBound == tcb.send.una ? probe?.count ?? 0 : tcb.sendMSS
+                countLosses(at: now) { $0.markFirstLost(count, $1) }
             }
         case .fast:
             // RFC 6582 3.2 (3), partial acknowledgment: the next hole is lost as well.
-            if news.advanced, tcb.send.una < recoveryPoint { retransmissionQueue.markFirstLost(tcb.sendMSS) }
+            if news.advanced, tcb.send.una < recoveryPoint {
+                countLosses(at: now) { $0.markFirstLost(tcb.sendMSS, $1) }
+            }
         case .timeout:
             break
         }
-        rate.lost += max(0, retransmissionQueue.lost - before)
     }
 
-    /// Everything without SACK counts as lost.
+    /// Everything without SACK counts as lost. It is no sign of congestion, and congestion control does not hear of it.
     func loseEverything() {
         let before = retransmissionQueue.lost
-        retransmissionQueue.markAllLost()
+        retransmissionQueue.markAllLost { _, _ in }
         rate.lost += max(0, retransmissionQueue.lost - before)
         duplicates.reset()
     }
@@ -314,12 +326,10 @@ extension Connection {
         tailProbePending = false
         sizeSearch?.gaveUp()
         if selectiveAcks, configuration.recovery.contains(.rack) {
-            let before = retransmissionQueue.lost
-            retransmissionQueue.detectLossesAfterTimeout(
-                rack, window: configuration.countsSegments ? .zero : reorderingWindow, at: now)
-            rate.lost += max(0, retransmissionQueue.lost - before)
+            let window = configuration.countsSegments ? .zero : reorderingWindow
+            countLosses(at: now) { $0.detectLossesAfterTimeout(rack, window: window, at: now, $1) }
         } else {
-            loseEverything()
+            countLosses(at: now) { $0.markAllLost($1) }
         }
         // RFC 5681 3.1: the threshold is kept when the same segment is retransmitted again, and when it was just set.
         congestion.timedOut(flight: max(flight, tcb.sendMSS), isFirst: isNew, inFlight: inFlight, at: now)
@@ -376,7 +386,7 @@ extension Connection {
             tailProbe = nil
             statistics.probeRepairs += 1
             if episode == nil {
-                congestion.lossDetected(flight: news.outstanding, at: now)
+                congestion.tailLossRepaired(flight: news.outstanding, totalDelivered: rate.delivered, at: now)
                 marks?.windowWasReduced(nxt: tcb.send.nxt)
             }
         }

@@ -103,8 +103,7 @@ extension RetransmissionQueue {
             }
             let remaining = range.sentAt + rack.roundTrip + window - now
             if remaining <= .zero {
-                onLoss(range, range.end - start(of: index))
-                markLost(index)
+                markLost(index, onLoss)
             } else {
                 wait = max(wait, remaining)
             }
@@ -114,8 +113,10 @@ extension RetransmissionQueue {
 
     /// RFC 8985 6.3: when the retransmission timer expires, the first range is lost, and with it what was sent a round trip
     /// and the reordering window ago.
-    mutating func detectLossesAfterTimeout(_ rack: RACK, window: TimeInterval, at now: Instant) {
+    mutating func detectLossesAfterTimeout(
+        _ rack: RACK, window: TimeInterval, at now: Instant, _ onLoss: (SentRange, Int) -> Void
+    ) {
         for index in ranges.indices
-        where index == 0 || ranges[index].sentAt + rack.roundTrip + window - now <= .zero { markLost(index) }
+        where index == 0 || ranges[index].sentAt + rack.roundTrip + window - now <= .zero { markLost(index, onLoss) }
     }
 }

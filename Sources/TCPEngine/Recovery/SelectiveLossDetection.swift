@@ -12,8 +12,7 @@ extension RetransmissionQueue {
             if range.marks.contains(.selected) {
                 above += count
             } else if above > 2 * segmentSize, range.marks.isDisjoint(with: [.lost, .repeated]) {
-                onLoss(range, count)
-                markLost(index)
+                markLost(index, onLoss)
             }
         }
     }

@@ -5,13 +5,14 @@ import TCPSegments
 struct RateSample {
     /// Bytes delivered in `interval`.
     let delivered: Int
+    /// Zero: the ACK shows no rate.
     let interval: TimeInterval
     /// What was known when the range was sent that this ACK delivers.
     let snapshot: DeliverySnapshot
 
-    /// Bytes per second.
+    /// Bytes per second; 0 if it shows no rate.
     var bytesPerSecond: Int {
-        proportion(delivered, nanosecondsPerSecond, Int(interval.nanoseconds))
+        interval > .zero ? proportion(delivered, nanosecondsPerSecond, Int(interval.nanoseconds)) : 0
     }
 }
 
@@ -62,11 +63,16 @@ struct DeliveryRate {
         return true
     }
 
-    /// The sample that was just taken.
-    func sample(of delivery: borrowing Delivery) -> RateSample? {
-        guard let last, let snapshot = delivery.snapshot else { return nil }
-        return RateSample(delivered: last.delivered, interval: last.interval, snapshot: snapshot)
+    /// What `take` was told of; `showsRate` is what it said. Nil if nothing was delivered.
+    func sample(of delivery: borrowing Delivery, showsRate: Bool) -> RateSample? {
+        guard let snapshot = delivery.snapshot else { return nil }
+        return RateSample(
+            delivered: delivered - snapshot.delivered, interval: showsRate ? last?.interval ?? .zero : .zero,
+            snapshot: snapshot)
     }
+
+    /// There was nothing to send: samples are the user's doing.
+    var isApplicationLimited: Bool { limitedUntil > 0 }
 
     /// The last estimate in bytes per second, and whether the user limited it; nil before the first.
     var estimate: (bytesPerSecond: Int, isApplicationLimited: Bool)? {

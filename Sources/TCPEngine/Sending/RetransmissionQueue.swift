@@ -167,14 +167,16 @@ struct RetransmissionQueue {
 
     // MARK: Loss
 
-    /// Range `index` counts as lost; so does a retransmission of it.
-    mutating func markLost(_ index: Int) {
+    /// Range `index` counts as lost; so does a retransmission of it. `onLoss` hears of it and of how many bytes it has, unless it
+    /// counted as lost already.
+    mutating func markLost(_ index: Int, _ onLoss: (SentRange, Int) -> Void) {
         let marks = ranges[index].marks
         guard !marks.contains(.selected), marks.intersection([.lost, .retransmitted]) != .lost else { return }
         let begin = start(of: index)
         let count = ranges[index].end - begin
         if !marks.contains(.lost) { lost += count }
         if marks.contains(.retransmitted) { retransmitted -= count }
+        onLoss(ranges[index], count)
         awaiting += count
         ranges[index].marks.insert(.lost)
         ranges[index].marks.remove(.retransmitted)
@@ -182,14 +184,16 @@ struct RetransmissionQueue {
     }
 
     /// The first `count` bytes count as lost.
-    mutating func markFirstLost(_ count: Int) {
+    mutating func markFirstLost(_ count: Int, _ onLoss: (SentRange, Int) -> Void) {
         guard let range = ranges.first else { return }
         if range.end > start + count { split(0, at: start + count) }
-        markLost(0)
+        markLost(0, onLoss)
     }
 
     /// Everything that is not selected counts as lost.
-    mutating func markAllLost() { for index in ranges.indices { markLost(index) } }
+    mutating func markAllLost(_ onLoss: (SentRange, Int) -> Void) {
+        for index in ranges.indices { markLost(index, onLoss) }
+    }
 
     /// Nothing was lost after all.
     mutating func forgetLosses() {

@@ -72,6 +72,7 @@ struct Delivery {
     /// The snapshot of the range sent last, and when that was.
     private(set) var snapshot: DeliverySnapshot?
     private(set) var snapshotSentAt = Instant.origin
+    private var snapshotEnd = StreamOffset.zero
 
     /// `segmentSize`: segments are to be counted; 0: they are not.
     init(segmentSize: Int = 0) { self.segmentSize = segmentSize }
@@ -96,9 +97,10 @@ struct Delivery {
             }
         }
         // draft-ietf-ccwg-bbr 4.1.2.3: the sample begins with the range that was sent last.
-        if snapshot.map({ range.snapshot.delivered >= $0.delivered }) ?? true {
+        if snapshot == nil || SentRange.isSentAfter((range.sentAt, end), (snapshotSentAt, snapshotEnd)) {
             snapshot = range.snapshot
             snapshotSentAt = range.sentAt
+            snapshotEnd = end
         }
     }
 }

@@ -30,7 +30,8 @@ extension Connection {
 
     /// Data is about to leave into an empty network.
     func resumeAfterIdle(at now: Instant) {
-        congestion.resumed(afterIdle: now - lastSent, at: now)
+        congestion.resumed(
+            afterIdle: now - lastSent, isApplicationLimited: rate.isApplicationLimited, at: now)
         guard configuration.slowStartAfterIdle, now - lastSent > roundTrip.base else { return }
         // RFC 5681 4.1.
         congestion.restarted(afterIdle: now - lastSent, timeout: roundTrip.base)

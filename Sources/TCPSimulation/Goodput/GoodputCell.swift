@@ -94,6 +94,9 @@ public struct GoodputCell: Sendable {
     /// The path's bytes in a round trip.
     private var product: Int { Int(Int128(rate) * Int128(roundTrip.nanoseconds) / 8_000_000_000) }
 
+    /// In parts per million.
+    private var totalLoss: Int { disturbance == .slightly ? 30 : loss }
+
     private var path: ImpairmentConfiguration {
         var path = ImpairmentConfiguration()
         path.delay = delay
@@ -115,7 +118,7 @@ public struct GoodputCell: Sendable {
             path.loss = loss
             path.duplicate = 10_000
         case .slightly:
-            path.loss = 30
+            path.loss = totalLoss
             path.reorder = 10_000
             path.reorderDelay = roundTrip / 4
         }
@@ -125,11 +128,11 @@ public struct GoodputCell: Sendable {
     /// The most that the path, or under loss the algorithm's own formula, allows. Square roots are exact to the last bit on every
     /// machine (IEEE 754), so this is as good as integers.
     private var ideal: Int64 {
-        let share = 1 - Double(loss) / 1e6
+        let share = 1 - Double(totalLoss) / 1e6
         let link = Double(rate) * Double(payload) / Double(packet) * share
-        guard loss > 0 else { return Int64(link) }
+        guard totalLoss > 0 else { return Int64(link) }
         // A burst counts once: it is one reduction.
-        let p = Double(disturbance == .bursts ? loss / 8 : loss) / 1e6
+        let p = Double(disturbance == .bursts ? totalLoss / 8 : totalLoss) / 1e6
         // The queue may be as empty as it likes, the packet has to pass the link all the same.
         let time = roundTrip.inSeconds + Double(packet) * 8 / Double(rate)
         let segment = Double(payload) * 8
