@@ -65,6 +65,8 @@ int main(void)
     chitcp_tester_server_run(&tester);
 
     chitcp_tester_client_close(&tester);
+    /* Without this both would often close at once. */
+    chitcp_tester_server_wait_for_state(&tester, CLOSE_WAIT);
     chitcp_tester_server_close(&tester);
     chitcp_tester_client_wait_for_state(&tester, CLOSED);
     chitcp_tester_server_wait_for_state(&tester, CLOSED);
