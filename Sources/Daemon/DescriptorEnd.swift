@@ -52,8 +52,9 @@ struct DescriptorEnd {
         return staleBytes..<max(staleBytes, n)
     }
 
-    /// The most that stays in the queue of what has been read.
-    static let leftBehind = (messages: 32, bytes: 1024)
+    /// The most that stays in the queue of what has been read. Each message left costs every later look 50 ns, and a hand-off for
+    /// nothing, of which this makes one in twelve, 3 us.
+    static let leftBehind = (messages: 12, bytes: 1024)
 
     /// `count` bytes that were peeked at have been read: they are taken out of the queue, all but the last, unless they may
     /// stay (`lazily`). True if they do: then `tidy` is to be called before long.
