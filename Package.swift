@@ -86,7 +86,8 @@ let package = Package(
             // Commands, samples and the library for unmodified programs are run by the tests.
             dependencies: [
                 "CLinux", "Chisocket", "ControlRecords", "Daemon", "DaemonProtocol", "Impairments", "NIOChisocket",
-                "NetworkLayer", "TCPEngine", "TCPSegments", "chitcp", "chitcpd", "echo-client", "echo-server",
+                "NetworkLayer", "TCPEngine", "TCPSegments", "TestSupport", "chitcp", "chitcpd", "echo-client",
+                "echo-server",
                 "file-sender", "http-server",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
@@ -94,7 +95,9 @@ let package = Package(
             exclude: ["Programs"], swiftSettings: strict),
         .testTarget(
             name: "HostileTests",
-            dependencies: ["Chisocket", "CLinux", "ControlRecords", "Impairments", "NetworkLayer", "TCPSegments"],
+            dependencies: [
+                "Chisocket", "CLinux", "ControlRecords", "Impairments", "NetworkLayer", "TCPSegments", "TestSupport",
+            ],
             swiftSettings: strict),
         .testTarget(
             name: "TCPEngineTests", dependencies: ["TCPEngine", "TCPSegments", "CLinux"], swiftSettings: strict),
@@ -130,11 +133,12 @@ let package = Package(
             name: "chitcp-fuzz", dependencies: ["FuzzTargets"], path: "Fuzzing/chitcp-fuzz", swiftSettings: strict),
         .testTarget(name: "FuzzTests", dependencies: ["FuzzTargets"], swiftSettings: strict),
         .target(name: "CTestSupport", path: "Tests/CTestSupport"),
+        .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: strict),
         .testTarget(
             name: "TunTests",
             dependencies: [
                 "CLinux", "CTestSupport", "Chisocket", "ControlRecords", "Daemon", "Impairments", "NetworkLayer",
-                "TCPEngine", "TCPSegments", "chitcp",
+                "TCPEngine", "TCPSegments", "TestSupport", "chitcp",
             ],
             swiftSettings: strict),
         .executableTarget(
@@ -185,7 +189,8 @@ let package = Package(
             swiftSettings: strict),
         .target(name: "libchitcp", dependencies: ["CChitcp", "CLinux", "Chisocket"], swiftSettings: strict),
         .testTarget(
-            name: "CProgramTests", dependencies: ["libchitcp", "chitcpd"], exclude: ["Packetdrill", "Programs"],
+            name: "CProgramTests", dependencies: ["TestSupport", "libchitcp", "chitcpd"],
+            exclude: ["Packetdrill", "Programs"],
             swiftSettings: strict),
     ]
 )

@@ -1,5 +1,6 @@
 // Programs that tests start: their output through a pipe, their end awaited, and never left behind.
 import Glibc
+import TestSupport
 import Testing
 
 /// A program that runs, with its standard output and error in one pipe.
@@ -19,44 +20,19 @@ final class RunningProgram {
         // Only what the program is given is its own: other programs started meanwhile must not hold its pipe open.
         for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
         defer { close(ends[1]) }
-        var actions = posix_spawn_file_actions_t()
-        posix_spawn_file_actions_init(&actions)
-        defer { posix_spawn_file_actions_destroy(&actions) }
-        posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, input, O_RDONLY, 0)
-        posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO)
-        posix_spawn_file_actions_adddup2(&actions, ends[1], STDERR_FILENO)
-        // The threads of a test block signals, which a program would inherit.
-        var attributes = posix_spawnattr_t()
-        posix_spawnattr_init(&attributes)
-        defer { posix_spawnattr_destroy(&attributes) }
-        var none = sigset_t()
-        sigemptyset(&none)
-        posix_spawnattr_setsigmask(&attributes, &none)
-        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
-        var words: [UnsafeMutablePointer<CChar>?] = ([path] + arguments).map { strdup($0) } + [nil]
-        var variables = Self.inherited.filter { variable in
-            !environment.keys.contains { variable.hasPrefix($0 + "=") }
+        do throws(SpawnFailure) {
+            pid = try spawn(
+                path, arguments, environment: environment,
+                descriptors: [
+                    (STDIN_FILENO, .file(input, O_RDONLY)), (STDOUT_FILENO, .copy(ends[1])),
+                    (STDERR_FILENO, .copy(ends[1])),
+                ])
+        } catch {
+            close(ends[0])
+            throw error
         }
-        variables += environment.map { "\($0.key)=\($0.value)" }
-        var settings: [UnsafeMutablePointer<CChar>?] = variables.map { strdup($0) } + [nil]
-        defer { for word in words + settings { free(word) } }
-        var started: pid_t = 0
-        let result = posix_spawnp(&started, path, &actions, &attributes, &words, &settings)
-        if result != 0 { close(ends[0]) }
-        try #require(result == 0, "\(path): \(String(cString: strerror(result)))")
-        pid = started
         output = ends[0]
     }
-
-    private static let inherited: [String] = {
-        var all: [String] = []
-        var next = environ
-        while let variable = next.pointee {
-            all.append(String(cString: variable))
-            next += 1
-        }
-        return all
-    }()
 
     deinit {
         if !hasEnded {
@@ -87,10 +63,8 @@ final class RunningProgram {
 
     /// Its exit status, or 128 and the signal that ended it.
     func awaitEnd() -> Int32 {
-        var status: Int32 = 0
-        while waitpid(pid, &status, 0) < 0, errno == EINTR {}
         hasEnded = true
-        return status & 0x7f == 0 ? status >> 8 & 0xff : 128 + status & 0x7f
+        return waitForEnd(of: pid)
     }
 }
 

@@ -1,5 +1,6 @@
 // Where this package's products are, and the compilers that build C programs against them.
 import Glibc
+import TestSupport
 import Testing
 
 /// The checkout and what SwiftPM has built of it.
@@ -8,12 +9,7 @@ enum Toolbox {
     static let root: String = #filePath.split(separator: "/").dropLast(3).reduce("") { $0 + "/" + $1 }
 
     /// The folder of the built products, which the running test program is one of.
-    static let products: String = {
-        var path = [CChar](repeating: 0, count: 4096)
-        let count = readlink("/proc/self/exe", &path, path.count - 1)
-        let program = String(decoding: path.prefix(max(0, count)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        return program.split(separator: "/").dropLast().reduce("") { $0 + "/" + $1 }
-    }()
+    static let products = productFolder
 
     /// libchitcp.so, by the name of its product.
     static let library = products + "/libchitcp-c.so"

@@ -6,6 +6,7 @@ import Glibc
 import Impairments
 import NetworkLayer
 import TCPSegments
+import TestSupport
 import Testing
 
 @Suite("Acceptance over chiTCP's protocol", .timeLimit(.minutes(15)))

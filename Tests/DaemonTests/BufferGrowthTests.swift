@@ -1,6 +1,7 @@
 // What a daemon's buffers may grow by together: --buffer-growth-max.
 import Chisocket
 import Glibc
+import TestSupport
 import Testing
 
 @Suite("Buffers of a daemon grow together", .timeLimit(.minutes(15)))

@@ -2,6 +2,7 @@
 import Chisocket
 import Glibc
 import Impairments
+import TestSupport
 import Testing
 
 @Suite("Captures", .timeLimit(.minutes(15)))

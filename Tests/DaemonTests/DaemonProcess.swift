@@ -1,6 +1,7 @@
 // A chitcpd in a process of its own, for tests that kill it.
 import Chisocket
 import Glibc
+import TestSupport
 import Testing
 
 /// A daemon that can be killed and started again at the same place.
@@ -17,7 +18,7 @@ final class DaemonProcess {
         path = DaemonPath(folder.path + "/" + address)
         arguments =
             [
-                Self.program, "--address", address, "--port", "23300", "--socket", path.path, "--log",
+                "--address", address, "--port", "23300", "--socket", path.path, "--log",
                 path.path + ".log",
             ] + options
         try start()
@@ -25,32 +26,24 @@ final class DaemonProcess {
 
     /// Starts it and returns when it answers.
     func start() throws {
-        var argv = arguments.map { strdup($0) } + [nil]
-        defer { for argument in argv { free(argument) } }
-        var actions = posix_spawn_file_actions_t()
-        posix_spawn_file_actions_init(&actions)
-        defer { posix_spawn_file_actions_destroy(&actions) }
-        posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0)
-        try #require(posix_spawn(&pid, Self.program, &actions, nil, &argv, environ) == 0, "no \(Self.program)")
+        pid = try spawn(Self.program, arguments, descriptors: [(2, .file("/dev/null", O_WRONLY))])
         try waitUntil {
-            var status: Int32 = 0
-            try #require(waitpid(pid, &status, WNOHANG) == 0, "the daemon ended: \(arguments)")
+            try #require(endIfEnded(of: pid) == nil, "the daemon ended: \(arguments)")
             usleep(1_000)
             return (try? DaemonControl.sockets(of: path)) != nil
         }
     }
 
     /// Ends it without giving it a chance to say anything.
-    func kill() throws {
-        Glibc.kill(pid, SIGKILL)
-        try waitForEnd(of: pid)
+    func kill() {
+        killAndWait(pid)
         pid = 0
     }
 
     deinit {
         guard pid > 0 else { return }
         Glibc.kill(pid, SIGTERM)
-        try? waitForEnd(of: pid)
+        waitForEnd(of: pid)
     }
 
     func endpoint(_ port: UInt16) throws -> ChisocketAddress { try #require(ChisocketAddress(address, port: port)) }

@@ -2,6 +2,7 @@
 import DaemonProtocol
 import Glibc
 import Synchronization
+import TestSupport
 import Testing
 
 /// chiTCP's numbers of the events.

@@ -3,6 +3,7 @@ import Daemon
 import Glibc
 import NetworkLayer
 import TCPSegments
+import TestSupport
 import Testing
 
 /// How the daemons of a run are set up.

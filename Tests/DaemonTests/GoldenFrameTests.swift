@@ -5,6 +5,7 @@ import Foundation
 import Glibc
 import TCPEngine
 import TCPSegments
+import TestSupport
 import Testing
 
 @Suite("Golden frames", .timeLimit(.minutes(15)))

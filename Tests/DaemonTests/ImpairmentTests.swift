@@ -6,6 +6,7 @@ import Glibc
 import Impairments
 import NetworkLayer
 import TCPSegments
+import TestSupport
 import Testing
 
 /// Two daemons and a connection between them.

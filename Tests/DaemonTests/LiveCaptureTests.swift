@@ -31,7 +31,7 @@ struct LiveCaptureTests {
     /// Interrupts a capture and gives what it said.
     private func end(_ program: RunningProgram) throws -> String {
         kill(program.pid, SIGINT)
-        let result = try program.wait()
+        let result = program.wait()
         #expect(result.code == 0, "\(result.output)")
         return result.output
     }
@@ -173,7 +173,7 @@ struct LiveCaptureTests {
             try await exchange([1, 2, 3], hosts)
             return hasEnded(program)
         }
-        let result = try program.wait()
+        let result = program.wait()
         #expect(result.code == 0)
         let lines = result.output.split(separator: "\n")
         let segments = lines.filter { $0.contains(" Flags [") }
@@ -218,7 +218,7 @@ struct LiveCaptureTests {
             try await exchange([1, 2, 3], hosts)
             return hasEnded(pipe)
         }
-        let result = try pipe.wait()
+        let result = pipe.wait()
         #expect(result.output.split(separator: "\n").count == 4, "\(result.output)")
     }
 
@@ -230,7 +230,7 @@ struct LiveCaptureTests {
         let capture = try await start([], at: hosts.a, into: file)
         try await exchange(pattern(1000), hosts)
         hosts.a.stop()
-        let result = try capture.wait()
+        let result = capture.wait()
         #expect(result.code == 0, "\(result.output)")
         #expect(result.output.contains(" segments\n"), "\(result.output)")
 
@@ -272,7 +272,7 @@ struct LiveCaptureTests {
             return found.count >= expected.count
         }
         kill(dumpcap.pid, SIGINT)
-        _ = try dumpcap.wait()
+        _ = dumpcap.wait()
         #expect(found.sorted() == expected.sorted())
         #expect(expected.count > 10)
     }

@@ -1,6 +1,7 @@
 // Programs and daemons that go without a word.
 import Chisocket
 import Glibc
+import TestSupport
 import Testing
 
 @Suite("Lost peers", .timeLimit(.minutes(15)))
@@ -16,7 +17,7 @@ struct LostPeersTests {
         try server.send(pattern(1000))
         // The program reads a part, and is killed with the rest unread.
         let program = try startShell("head -c 10 <&3 >/dev/null; kill -9 $$", giving: try client.releaseDescriptor())
-        try waitForEnd(of: program)
+        waitForEnd(of: program)
         #expect(errnoOf { while !(try server.receive()).isEmpty {} } == ECONNRESET)
     }
 
@@ -28,7 +29,7 @@ struct LostPeersTests {
         let listener = try b.listener(port: 7)
         let waiting = try a.connect(to: b, port: 7)
         let program = try startShell("kill -9 $$", giving: try listener.releaseDescriptor())
-        try waitForEnd(of: program)
+        waitForEnd(of: program)
         #expect(errnoOf { _ = try waiting.receive() } == ECONNRESET)
         #expect(errnoOf { _ = try a.connect(to: b, port: 7) } == ECONNREFUSED)
     }
@@ -52,7 +53,7 @@ struct LostPeersTests {
         try client.send([1])
         #expect(try server.receive(exactly: 1) == [1])
 
-        try theirs.kill()
+        theirs.kill()
         // Their program has lost its daemon: its end looks like one whose peer has gone.
         #expect(errnoOf { _ = try listener.accept() } != nil)
         #expect((try? server.receive())?.isEmpty ?? true)

@@ -1,6 +1,7 @@
 // Many connections: one after another, and at once.
 import Chisocket
 import Glibc
+import TestSupport
 import Testing
 
 @Suite("Many connections", .timeLimit(.minutes(15)), .serialized)

@@ -4,6 +4,7 @@ import FoundationEssentials
 import Glibc
 import NetworkLayer
 import TCPSegments
+import TestSupport
 import Testing
 
 @Suite("Calls of chiTCP's protocol", .timeLimit(.minutes(15)))

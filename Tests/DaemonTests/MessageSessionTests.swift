@@ -3,6 +3,7 @@ import DaemonProtocol
 import FoundationEssentials
 import Glibc
 import TCPSegments
+import TestSupport
 import Testing
 
 @Suite("Connections of chiTCP's protocol", .timeLimit(.minutes(15)))

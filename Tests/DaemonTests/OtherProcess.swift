@@ -1,6 +1,7 @@
 // A process of its own between a test and the daemon: to the daemon it is the client.
 import CLinux
 import Glibc
+import TestSupport
 import Testing
 
 /// A program that connects to the daemon and passes bytes on both ways.
@@ -46,7 +47,7 @@ final class OtherProcess {
             // clang comes with Swift.
             let compile = "clang -o \(path) \(path).c 2>/dev/null || gcc -o \(path) \(path).c"
             let compiler = try startShell(compile, giving: open("/dev/null", O_RDONLY))
-            try waitForEnd(of: compiler)
+            waitForEnd(of: compiler)
             try #require(folder.files.contains("relay"), "no C compiler made the relay")
         }
         var ends: [Int32] = [-1, -1]
@@ -59,9 +60,7 @@ final class OtherProcess {
     func kill() {
         guard isRunning else { return }
         isRunning = false
-        Glibc.kill(pid, SIGKILL)
-        var status: Int32 = 0
-        while waitpid(pid, &status, 0) < 0, errno == EINTR {}
+        killAndWait(pid)
     }
 
     deinit { kill() }

@@ -14,10 +14,10 @@ struct ProgramTests {
         try waitUntil { try DaemonControl.sockets(of: a.path).contains { $0.stateName == "LISTEN" } }
         let client = try Program(
             "echo-client", ["127.89.41.1", "7"], daemon: b.path, in: folder, input: "hello\nand again\n")
-        #expect(try client.end() == 0, "\(client.errors)")
+        #expect(client.end() == 0, "\(client.errors)")
         #expect(client.output == "hello\nand again\n")
         server.send(SIGTERM)
-        _ = try server.end()
+        _ = server.end()
     }
 
     @Test("the Swift samples: a file arrives as it was")
@@ -31,8 +31,8 @@ struct ProgramTests {
         let receiver = try Program("file-sender", ["--receive", "7"], daemon: a.path, in: folder)
         try waitUntil { try DaemonControl.sockets(of: a.path).contains { $0.stateName == "LISTEN" } }
         let sender = try Program("file-sender", [path, "127.89.42.1", "7"], daemon: b.path, in: folder)
-        #expect(try sender.end() == 0, "\(sender.errors)")
-        #expect(try receiver.end() == 0, "\(receiver.errors)")
+        #expect(sender.end() == 0, "\(sender.errors)")
+        #expect(receiver.end() == 0, "\(receiver.errors)")
         #expect(receiver.output == content)
         #expect(receiver.errors == "received 640000 bytes\n")
     }
@@ -46,8 +46,8 @@ struct ProgramTests {
         let receiver = try Program("chitcp", ["cat", "-l", "7"], daemon: a.path, in: folder)
         try waitUntil { try DaemonControl.sockets(of: a.path).contains { $0.stateName == "LISTEN" } }
         let sender = try Program("chitcp", ["cat", "127.89.44.1", "7"], daemon: b.path, in: folder, input: content)
-        #expect(try sender.end() == 0, "\(sender.errors)")
-        #expect(try receiver.end() == 0, "\(receiver.errors)")
+        #expect(sender.end() == 0, "\(sender.errors)")
+        #expect(receiver.end() == 0, "\(receiver.errors)")
         #expect(receiver.output == content, "\(receiver.output.utf8.count) bytes")
     }
 
@@ -57,7 +57,7 @@ struct ProgramTests {
     func noDaemon(arguments: [String]) throws {
         let folder = try TemporaryFolder()
         let program = try Program("chitcp", arguments, daemon: DaemonPath(folder.path + "/nobody"), in: folder)
-        #expect(try program.end() == 1)
+        #expect(program.end() == 1)
         #expect(program.errors.contains("no daemon answers at \(folder.path)/nobody"), "\(program.errors)")
         #expect(program.errors.contains("is chitcpd running?"), "\(program.errors)")
         #expect(program.output.isEmpty)
@@ -114,7 +114,7 @@ struct ProgramTests {
     func wrongArguments(arguments: [String], named: String) throws {
         let folder = try TemporaryFolder()
         let program = try Program("chitcp", arguments, daemon: DaemonPath(folder.path + "/nobody"), in: folder)
-        #expect(try program.end() == 64, "\(program.errors)")
+        #expect(program.end() == 64, "\(program.errors)")
         #expect(program.errors.contains(named), "\(program.errors)")
         #expect(program.errors.contains("Usage: chitcp"), "\(program.errors)")
     }
@@ -141,7 +141,7 @@ struct ProgramTests {
         let program = try Program(
             "chitcp", arguments.map { $0 == "FILE" ? file : $0 }, daemon: DaemonPath(folder.path + "/nobody"),
             in: folder)
-        #expect(try program.end() == 1)
+        #expect(program.end() == 1)
         #expect(program.errors.contains(sentence), "\(program.errors)")
         #expect(!program.errors.contains("Usage:"), "\(program.errors)")
         #expect(try readText(file) == "what was there")
@@ -173,7 +173,7 @@ struct ProgramTests {
         let folder = try TemporaryFolder()
         let (demo, daemons) = try longDemo(in: folder)
         demo.send(SIGINT)
-        #expect(try demo.end() == 128 + SIGINT, "\(demo.errors)")
+        #expect(demo.end() == 128 + SIGINT, "\(demo.errors)")
         #expect(demo.errors == "")
         #expect(access(daemons, F_OK) != 0)
         #expect(!isDaemonRunning(daemons + "/client") && !isDaemonRunning(daemons + "/server"))
@@ -184,7 +184,7 @@ struct ProgramTests {
         let folder = try TemporaryFolder()
         let (demo, daemons) = try longDemo(in: folder)
         demo.send(SIGKILL)
-        _ = try demo.end()
+        _ = demo.end()
         for name in ["client", "server"] {
             try waitUntil {
                 usleep(1_000)
@@ -200,7 +200,7 @@ struct ProgramTests {
         let folder = try TemporaryFolder()
         let arguments = ["--seconds", "0.1", "--runs", "1", "--connections", "40", "--kernel", "--json"]
         let perf = try Program("chitcp", ["perf"] + arguments, daemon: .standard, in: folder)
-        #expect(try perf.end() == 0, "\(perf.errors)")
+        #expect(perf.end() == 0, "\(perf.errors)")
         let lines = perf.output.split(separator: "\n")
         #expect(lines.count == 11, "\(perf.output)")
         for line in lines where !line.contains("idle") {
@@ -215,7 +215,7 @@ struct ProgramTests {
         let a = try TestDaemon("127.89.43.1", in: folder)
         let b = try TestDaemon("127.89.43.2", in: folder)
         let early = try Program("chitcp", ["perf", "127.89.43.1", "--port", "9"], daemon: b.path, in: folder)
-        #expect(try early.end() == 1)
+        #expect(early.end() == 1)
         #expect(early.errors.contains("is chitcp perf --server running there?"), "\(early.errors)")
         let server = try Program("chitcp", ["perf", "--server", "--port", "9"], daemon: a.path, in: folder)
         try waitUntil { try DaemonControl.sockets(of: a.path).contains { $0.stateName == "LISTEN" } }
@@ -223,11 +223,11 @@ struct ProgramTests {
             let client = try Program(
                 "chitcp", ["perf", "127.89.43.1", "--port", "9", "--seconds", "0.1", "--runs", "1", "--test", test],
                 daemon: b.path, in: folder)
-            #expect(try client.end() == 0, "\(test): \(client.errors)")
+            #expect(client.end() == 0, "\(test): \(client.errors)")
             #expect(client.output.contains("chitcp   budget"), "\(client.output)")
         }
         server.send(SIGTERM)
-        #expect(try server.end() == 128 + SIGTERM)
+        #expect(server.end() == 128 + SIGTERM)
     }
 
     private func rmdirAll(_ path: String) -> Bool {

@@ -107,7 +107,7 @@ struct RunCommandTests {
         // The program has two connected ends and waits for something to read.
         for _ in 0..<30_000 where try daemon.totals().connectionsAccepted == 0 { usleep(1000) }
         daemon.stop()
-        let result = try program.wait()
+        let result = program.wait()
         #expect(result.code == 0, "\(result.output)")
     }
 

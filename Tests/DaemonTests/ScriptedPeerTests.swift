@@ -1,6 +1,7 @@
 // A real daemon and a peer as simple as the original: MSS 536, window 4,096, checksum 0, no options.
 import Chisocket
 import Glibc
+import TestSupport
 import Testing
 
 @Suite("A peer that speaks frames by hand", .timeLimit(.minutes(15)))

@@ -1,5 +1,6 @@
 // Captures, read by somebody else's program.
 import Glibc
+import TestSupport
 import Testing
 
 /// tshark, if this machine has it (.ci/run installs it where it may).
@@ -34,16 +35,12 @@ enum TShark {
     ) throws -> (text: String, errors: String) {
         let out = folder.path + "/out"
         let err = folder.path + "/err"
-        var actions = posix_spawn_file_actions_t()
-        posix_spawn_file_actions_init(&actions)
-        defer { posix_spawn_file_actions_destroy(&actions) }
-        posix_spawn_file_actions_addopen(&actions, 1, out, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
-        posix_spawn_file_actions_addopen(&actions, 2, err, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
-        var argv = command.map { strdup($0) } + [nil]
-        defer { for argument in argv { free(argument) } }
-        var pid: pid_t = 0
-        try #require(posix_spawn(&pid, command[0], &actions, nil, &argv, environ) == 0)
-        try waitForEnd(of: pid)
+        let pid = try spawn(
+            command[0], Array(command.dropFirst()),
+            descriptors: [
+                (1, .file(out, O_WRONLY | O_CREAT | O_TRUNC)), (2, .file(err, O_WRONLY | O_CREAT | O_TRUNC)),
+            ])
+        waitForEnd(of: pid)
         // tshark warns root, who may well read files.
         let errors = try readText(err).split(separator: "\n").filter { !$0.hasPrefix("Running as user \"root\"") }
         return (try readText(out), errors.joined(separator: "\n"))

@@ -3,6 +3,7 @@ import CLinux
 import Chisocket
 import Glibc
 import Synchronization
+import TestSupport
 import Testing
 
 /// The errno with which `body` fails, nil if it does not.

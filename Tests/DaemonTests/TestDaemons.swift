@@ -174,25 +174,5 @@ func errnoOf(_ body: () throws -> Void) -> Int32? {
     } catch { return (error as? ChisocketError)?.errno ?? -1 }
 }
 
-/// Starts a shell command that has `descriptor` as its descriptor 3, and closes ours: the command has the only copy.
-func startShell(_ command: String, giving descriptor: Int32) throws -> pid_t {
-    defer { close(descriptor) }
-    var actions = posix_spawn_file_actions_t()
-    posix_spawn_file_actions_init(&actions)
-    defer { posix_spawn_file_actions_destroy(&actions) }
-    posix_spawn_file_actions_adddup2(&actions, descriptor, 3)
-    var arguments: [UnsafeMutablePointer<CChar>?] = [strdup("sh"), strdup("-c"), strdup(command), nil]
-    defer { for argument in arguments { free(argument) } }
-    var process: pid_t = 0
-    try #require(posix_spawn(&process, "/bin/sh", &actions, nil, &arguments, environ) == 0)
-    return process
-}
-
-/// Waits for the end of a process.
-func waitForEnd(of process: pid_t) throws {
-    var status: Int32 = 0
-    while waitpid(process, &status, 0) < 0 { try #require(errno == EINTR) }
-}
-
 /// Bytes that differ from place to place.
 func pattern(_ count: Int) -> [UInt8] { (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 >> 8) } }

@@ -2,27 +2,7 @@
 import Chisocket
 import Glibc
 import TCPSegments
-
-/// Starts a shell command that has `descriptor` as its descriptor 3, and closes ours: the command has the only copy.
-func startShell(_ command: String, giving descriptor: Int32) throws -> pid_t {
-    defer { close(descriptor) }
-    var actions = posix_spawn_file_actions_t()
-    posix_spawn_file_actions_init(&actions)
-    defer { posix_spawn_file_actions_destroy(&actions) }
-    posix_spawn_file_actions_adddup2(&actions, descriptor, 3)
-    var arguments: [UnsafeMutablePointer<CChar>?] = [strdup("sh"), strdup("-c"), strdup(command), nil]
-    defer { for argument in arguments { free(argument) } }
-    var process: pid_t = 0
-    guard posix_spawn(&process, "/bin/sh", &actions, nil, &arguments, environ) == 0 else { throw Failure("no shell") }
-    return process
-}
-
-/// Ends a process by force and waits for its end.
-func killAndWait(_ process: pid_t) {
-    kill(process, SIGKILL)
-    var status: Int32 = 0
-    while waitpid(process, &status, 0) < 0, errno == EINTR {}
-}
+import TestSupport
 
 extension HostileInput {
     static let clients: [HostileInput] = processes + misuse

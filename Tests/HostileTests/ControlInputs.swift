@@ -4,6 +4,7 @@ import ControlRecords
 import Glibc
 import Impairments
 import TCPSegments
+import TestSupport
 
 extension HostileInput {
     static let control: [HostileInput] =

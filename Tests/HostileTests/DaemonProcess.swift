@@ -3,6 +3,7 @@ import Chisocket
 import ControlRecords
 import Glibc
 import TCPSegments
+import TestSupport
 
 /// A folder under /tmp that goes with everything in it.
 final class TemporaryFolder {
@@ -33,16 +34,6 @@ func names(in path: String) -> [String] {
         if name != ".", name != ".." { names.append(name) }
     }
     return names.sorted()
-}
-
-/// The beginning of a file, empty if there is none.
-func contents(of path: String, limit: Int = 1 << 20) -> String {
-    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-    guard descriptor >= 0 else { return "" }
-    defer { close(descriptor) }
-    var bytes = [UInt8](repeating: 0, count: limit)
-    let count = max(0, read(descriptor, &bytes, limit))
-    return String(decoding: bytes[..<count], as: UTF8.self)
 }
 
 /// How a daemon is started.
@@ -86,13 +77,8 @@ final class DaemonProcess {
     private let errorPath: String
     private var ending: Ending?
 
-    /// The built executable: it lies beside the tests'.
-    static let executable: String = {
-        var buffer = [CChar](repeating: 0, count: 4096)
-        let count = readlink("/proc/self/exe", &buffer, buffer.count - 1)
-        let own = String(decoding: buffer.prefix(max(0, count)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        return own.split(separator: "/").dropLast().reduce("") { $0 + "/" + $1 } + "/chitcpd"
-    }()
+    /// The built executable.
+    static let executable = productFolder + "/chitcpd"
 
     /// Starts it; `waitUntilServing` says when it is there.
     init(_ name: String, at address: String, in folder: TemporaryFolder, _ launch: Launch = Launch()) throws {
@@ -110,47 +96,21 @@ final class DaemonProcess {
     }
 
     private static func spawn(_ arguments: [String], _ environment: [String: String], errors: String) throws -> pid_t {
-        var actions = posix_spawn_file_actions_t()
-        posix_spawn_file_actions_init(&actions)
-        defer { posix_spawn_file_actions_destroy(&actions) }
         // Descriptors of other tests that lack close-on-exec are none of its business.
-        for name in names(in: "/proc/self/fd") {
-            if let number = Int32(name), number > 2 { posix_spawn_file_actions_addclose(&actions, number) }
-        }
-        posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
-        posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0)
-        posix_spawn_file_actions_addopen(&actions, 2, errors, O_WRONLY | O_CREAT | O_APPEND, 0o600)
-        // The threads of a test process may block signals; a daemon begins as from a shell.
-        var attributes = posix_spawnattr_t()
-        posix_spawnattr_init(&attributes)
-        defer { posix_spawnattr_destroy(&attributes) }
-        var signals = sigset_t()
-        sigemptyset(&signals)
-        posix_spawnattr_setsigmask(&attributes, &signals)
-        sigaddset(&signals, SIGPIPE)
-        posix_spawnattr_setsigdefault(&attributes, &signals)
-        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF))
-        var variables: [String] = []
-        var entry = environ
-        while let text = entry.pointee {
-            let variable = String(cString: text)
-            if !variable.hasPrefix("CHITCPD_") { variables.append(variable) }
-            entry += 1
-        }
-        variables += environment.map { "\($0.key)=\($0.value)" }
-        let argv = arguments.map { strdup($0) } + [nil]
-        let envp = variables.map { strdup($0) } + [nil]
-        defer { for pointer in argv + envp { free(pointer) } }
-        var process: pid_t = 0
-        let code = posix_spawn(&process, arguments[0], &actions, &attributes, argv, envp)
-        guard code == 0 else { throw Failure("cannot start \(arguments[0]): \(String(cString: strerror(code)))") }
-        return process
+        let others = names(in: "/proc/self/fd").compactMap { Int32($0) }.filter { $0 > 2 }
+        return try TestSupport.spawn(
+            arguments[0], Array(arguments.dropFirst()), environment: environment,
+            inheriting: { !$0.hasPrefix("CHITCPD_") },
+            descriptors: others.map { ($0, .closed) } + [
+                (0, .file("/dev/null", O_RDONLY)), (1, .file("/dev/null", O_WRONLY)),
+                (2, .file(errors, O_WRONLY | O_CREAT | O_APPEND)),
+            ])
     }
 
     // MARK: What can be seen of it
 
     /// What it said on standard error.
-    var said: String { contents(of: errorPath) }
+    var said: String { textOfFile(errorPath) ?? "" }
 
     /// How it ended, if it has.
     func pollEnding() -> Ending? {
@@ -179,7 +139,7 @@ final class DaemonProcess {
 
     /// Resident memory in bytes.
     var residentMemory: Int {
-        let fields = contents(of: "/proc/\(process)/statm").split(separator: " ")
+        let fields = (textOfFile("/proc/\(process)/statm") ?? "").split(separator: " ")
         return fields.count > 1 ? (Int(fields[1]) ?? 0) * Int(sysconf(Int32(_SC_PAGESIZE))) : 0
     }
 
@@ -217,8 +177,6 @@ final class DaemonProcess {
 
     deinit {
         guard pollEnding() == nil else { return }
-        kill(process, SIGKILL)
-        var status: Int32 = 0
-        while waitpid(process, &status, 0) < 0, errno == EINTR {}
+        killAndWait(process)
     }
 }

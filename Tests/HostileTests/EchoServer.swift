@@ -4,6 +4,7 @@ import Chisocket
 import Glibc
 import Synchronization
 import TCPSegments
+import TestSupport
 
 /// Echoes on port 7 of each daemon. What it has not echoed is bounded, so a client that does not read is not read from.
 final class EchoServer: Sendable {

@@ -2,6 +2,7 @@
 import Chisocket
 import Glibc
 import TCPSegments
+import TestSupport
 
 extension HostileInput {
     static let files: [HostileInput] = full + vanishing + paths
@@ -118,7 +119,7 @@ extension HostileInput {
                 let twin = try DaemonProcess("twin", at: siege.twinAddress, in: siege.folder)
                 let ending = try twin.waitForEnding()
                 guard case .exit(let code) = ending, code != 0 else { throw Failure("it ended with \(ending)") }
-                guard contents(of: path) == "precious" else { throw Failure("the file is gone") }
+                guard textOfFile(path) == "precious" else { throw Failure("the file is gone") }
                 unlink(path)
                 try siege.requireNothingLeft(of: twin)
             }

@@ -1,6 +1,7 @@
 // Too much of anything: SYNs, resets, connections, real connections.
 import Glibc
 import TCPSegments
+import TestSupport
 
 extension HostileInput {
     private static func header(

@@ -3,6 +3,7 @@ import Chisocket
 import Glibc
 import Synchronization
 import TCPSegments
+import TestSupport
 
 /// Bytes that differ at every position modulo a prime, so that a shift or a repetition shows.
 func pattern(_ count: Int, salt: Int = 0) -> [UInt8] {

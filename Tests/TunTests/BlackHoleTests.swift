@@ -4,6 +4,7 @@ import Daemon
 import Glibc
 import Impairments
 import TCPSegments
+import TestSupport
 import Testing
 
 @Suite(

@@ -3,6 +3,7 @@ import Chisocket
 import ControlRecords
 import Glibc
 import TCPSegments
+import TestSupport
 import Testing
 
 @Suite(

@@ -3,6 +3,7 @@ import Chisocket
 import Glibc
 import TCPEngine
 import TCPSegments
+import TestSupport
 import Testing
 
 @Suite(

@@ -4,6 +4,7 @@ import ControlRecords
 import Daemon
 import Glibc
 import Impairments
+import TestSupport
 import Testing
 
 @Suite(

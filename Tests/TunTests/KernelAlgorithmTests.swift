@@ -1,6 +1,7 @@
 // The kernel's congestion controls as senders, and what a capture on the device shows.
 import Chisocket
 import Glibc
+import TestSupport
 import Testing
 
 /// The congestion controls of this kernel.

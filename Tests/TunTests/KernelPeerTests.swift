@@ -4,6 +4,7 @@ import Daemon
 import Glibc
 import NetworkLayer
 import TCPSegments
+import TestSupport
 import Testing
 
 /// Why these tests cannot run here, or nil.

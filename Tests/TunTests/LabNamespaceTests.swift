@@ -1,6 +1,7 @@
 // `chitcp lab --namespaces`: real IP between our TCP and the kernel's, and nothing of it left, however it ends.
 import Glibc
 import TCPSegments
+import TestSupport
 import Testing
 
 @Suite(

@@ -2,6 +2,7 @@
 import CTestSupport
 import Glibc
 import Synchronization
+import TestSupport
 
 /// A thread in a network namespace of its own. Sockets and devices that are made there belong to it, whoever uses them.
 final class NetworkNamespace: @unchecked Sendable {
@@ -103,13 +104,6 @@ final class NetworkNamespace: @unchecked Sendable {
 
 /// Runs a shell command from the calling thread, in its namespace.
 func command(_ text: String) throws {
-    var arguments: [UnsafeMutablePointer<CChar>?] = [strdup("sh"), strdup("-ec"), strdup(text), nil]
-    defer { for argument in arguments { free(argument) } }
-    var process: pid_t = 0
-    guard posix_spawn(&process, "/bin/sh", nil, nil, &arguments, environ) == 0 else {
-        throw NetworkNamespace.Failure(description: "cannot run: \(text)")
-    }
-    var status: Int32 = 0
-    while waitpid(process, &status, 0) < 0, errno == EINTR {}
+    let status = waitForEnd(of: try spawn("/bin/sh", ["-ec", text]))
     guard status == 0 else { throw NetworkNamespace.Failure(description: "status \(status) of: \(text)") }
 }

@@ -2,6 +2,7 @@
 import CLinux
 import Glibc
 import TCPSegments
+import TestSupport
 import Testing
 
 /// A network namespace with a name, as `ip netns` has them; it goes with this object.

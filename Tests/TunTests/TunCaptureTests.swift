@@ -1,5 +1,6 @@
 // `chitcp capture` of a TUN device, as tshark reads it.
 import Glibc
+import TestSupport
 import Testing
 
 @Suite(

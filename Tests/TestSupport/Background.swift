@@ -2,8 +2,8 @@
 import Glibc
 import Synchronization
 
-/// Runs `body` on a thread of its own.
-final class Background: Sendable {
+/// Runs `body` on a thread of its own, whose thread-specific connections go with it.
+public final class Background: Sendable {
     private final class Job: Sendable {
         let body: @Sendable () throws -> Void
         let failure = Mutex<(any Error)?>(nil)
@@ -11,9 +11,11 @@ final class Background: Sendable {
     }
 
     private let job: Job
-    private let thread: pthread_t
+    /// Until it is joined.
+    private let thread: Mutex<pthread_t?>
 
-    init(_ body: @escaping @Sendable () throws -> Void) {
+    /// Begins.
+    public init(_ body: @escaping @Sendable () throws -> Void) {
         let job = Job(body)
         self.job = job
         var thread = pthread_t()
@@ -26,12 +28,21 @@ final class Background: Sendable {
                 return nil
             }, Unmanaged.passRetained(job).toOpaque())
         precondition(result == 0, "no thread for a test")
-        self.thread = thread
+        self.thread = Mutex(thread)
+    }
+
+    private func take() -> pthread_t? {
+        thread.withLock { thread in
+            defer { thread = nil }
+            return thread
+        }
     }
 
     /// Waits for its end and returns its error.
-    func join() -> (any Error)? {
-        pthread_join(thread, nil)
+    public func join() -> (any Error)? {
+        if let thread = take() { pthread_join(thread, nil) }
         return job.failure.withLock { $0 }
     }
+
+    deinit { if let thread = take() { pthread_detach(thread) } }
 }
