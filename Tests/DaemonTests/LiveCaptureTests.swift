@@ -76,7 +76,11 @@ struct LiveCaptureTests {
         }
         // Both ways together, what is sent again included, less than what waits for a reader that does not get its turn (4 MiB).
         try await exchange(pattern(1_000_000), hosts)
+        // The last ACKs are on their way still, and may be lost before or after the capture's end.
+        func lost() throws -> Int { Int(try DaemonControl.impairments(of: hosts.a.path).first?.lost ?? 0) }
+        let lostBefore = try lost()
         let said = try end(capture)
+        let lostAfter = try lost()
         #expect(!said.contains("missed"), "\(said)")
 
         let rows = try TShark.rows(
@@ -96,8 +100,7 @@ struct LiveCaptureTests {
         let bytes = rows.filter { $0[0] == ours && $0[3].isEmpty }.reduce(0) { $0 + (Int($1[7]) ?? 0) }
         #expect(bytes >= 1_000_000)
         let comments = rows.map { $0[3] }.filter { !$0.isEmpty }
-        let status = try DaemonControl.impairments(of: hosts.a.path).first
-        #expect(comments.count == Int(status?.lost ?? 0))
+        #expect((lostBefore...lostAfter).contains(comments.count))
         #expect(words.isEmpty == comments.isEmpty)
         let place = words.hasSuffix("in") ? "on arrival" : "before it left"
         #expect(comments.allSatisfy { $0 == "dropped \(place): lost by an impairment" })
