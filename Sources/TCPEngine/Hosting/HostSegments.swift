@@ -155,20 +155,9 @@ extension Host {
         _ header: SegmentHeader, payload: UnsafeRawBufferPointer, tuple: FourTuple, link: HostLink
     ) {
         statistics.orphanSegments += 1
-        let bits = header.controlBits
-        guard !bits.contains(.rst) else { return }
-        var reset = SegmentHeader(
-            sourcePort: tuple.local.port, destinationPort: tuple.remote.port, sequenceNumber: SequenceNumber(0),
-            controlBits: .rst)
-        if bits.contains(.ack) {
-            reset.sequenceNumber = header.acknowledgmentNumber
-        } else {
-            reset.controlBits.insert(.ack)
-            reset.acknowledgmentNumber =
-                header.sequenceNumber + UInt32(truncatingIfNeeded: header.segmentLength(payloadCount: payload.count))
-        }
+        guard !header.controlBits.contains(.rst) else { return }
         statistics.resetsSent += 1
-        reply(reset, tuple: tuple, link: link)
+        reply(header.answeringReset(payloadCount: payload.count), tuple: tuple, link: link)
     }
 
     /// A SYN-ACK, or another segment of a connection that is not yet one, with the listener's codepoint.

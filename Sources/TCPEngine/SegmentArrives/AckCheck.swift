@@ -13,7 +13,7 @@ extension Connection {
             // SND.UNA < SEG.ACK =< SND.NXT, else a reset.
             // RFC 7413 4.2.2: of a fast-opened connection SND.UNA lies behind the SYN-ACK already.
             guard fromUna > 0 || (fromUna == 0 && sendsBeforeHandshakeEnds), ack - tcb.send.nxt <= 0 else {
-                pendingReset = PendingReset(resetAnswering(segment.header))
+                pendingReset = PendingReset(answering: segment)
                 return .drop
             }
             updateSendWindow(segment.header.window.scaled(by: tcb.send.scale).bytes)

@@ -44,13 +44,7 @@ extension Connection {
     }
 
     private func refuse(_ segment: ArrivingSegment, at now: Instant) -> Bool {
-        var reset = resetAnswering(segment.header)
-        if !segment.bits.contains(.ack) {
-            // RFC 9293 3.10.7.1.
-            reset.controlBits.insert(.ack)
-            reset.sequenceNumber = SequenceNumber(0)
-            reset.acknowledgmentNumber = segment.header.sequenceNumber + UInt32(truncatingIfNeeded: segment.length)
-        }
+        var reset = segment.header.answeringReset(payloadCount: segment.payload.count)
         if timestamps.isOn { reset.options.timestamps = timestamps.option(at: now) }
         pendingReset = PendingReset(reset)
         return drop()
@@ -82,7 +76,7 @@ extension Connection {
         let isOpen = state != .closeWait && state != .closing && state != .lastAck
         if fresh > 0, isOrphan, isOpen {
             // RFC 2525 2.17: data for a user who is gone, wherever it lies.
-            pendingReset = PendingReset(resetAnswering(segment.header))
+            pendingReset = PendingReset(answering: segment)
             receiveBuffer.discardAll()
             finish(.reset)
             return drop()

@@ -14,7 +14,9 @@ extension Connection {
             guard ack - StreamOffset(1) >= 0, ack - tcb.send.nxt <= 0 else {
                 // RFC 9293 3.10.7.3: a reset with SEQ=SEG.ACK, unless it is one itself.
                 statistics.droppedSegments += 1
-                if !bits.contains(.rst) { pendingReset = PendingReset(resetAnswering(header)) }
+                if !bits.contains(.rst) {
+                    pendingReset = PendingReset(header.answeringReset(payloadCount: payload.count))
+                }
                 return
             }
             acknowledged = ack
@@ -83,12 +85,5 @@ extension Connection {
         announceUserTimeout()
         takeKept()
         if finQueued { transition(to: .finWait1) }
-    }
-
-    /// The reset that answers a segment which fits no connection (RFC 9293 3.10.7.1).
-    func resetAnswering(_ header: SegmentHeader) -> SegmentHeader {
-        SegmentHeader(
-            sourcePort: header.destinationPort, destinationPort: header.sourcePort,
-            sequenceNumber: header.acknowledgmentNumber, controlBits: .rst)
     }
 }

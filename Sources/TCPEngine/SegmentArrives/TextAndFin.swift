@@ -30,7 +30,7 @@ extension Connection {
         if (isOrphan && !receivingShutDown) || (refusesText && (state == .finWait1 || state == .finWait2)) {
             // RFC 9293 3.10.7.4 / RFC 2525 2.17: data for a user who is gone. The segment's own ACK is the number that the peer
             // takes a reset at (RFC 5961 3.2), whatever of ours is on its way.
-            pendingReset = PendingReset(resetAnswering(segment.header))
+            pendingReset = PendingReset(answering: segment)
             statistics.droppedSegments += 1
             receiveBuffer.discardAll()
             finish(.reset)
