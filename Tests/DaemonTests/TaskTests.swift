@@ -14,20 +14,6 @@ func errnoOf(isolation: isolated (any Actor)? = #isolation, _ body: () async thr
     } catch { return (error as? ChisocketError)?.errno ?? -1 }
 }
 
-/// Two daemons at addresses of their own. Unchecked: only the test's own task stops them.
-struct TwoHosts: @unchecked Sendable {
-    let a: TestDaemon
-    let b: TestDaemon
-    private let folder: TemporaryFolder
-
-    init() throws {
-        let net = freshNet()
-        folder = try TemporaryFolder()
-        a = try TestDaemon("\(net).1", in: folder)
-        b = try TestDaemon("\(net).2", in: folder)
-    }
-}
-
 @Suite("Tasks", .timeLimit(.minutes(15)))
 struct TaskTests {
     @Test("a hundred tasks exchange data with a server of tasks, both ways at once; every byte arrives")

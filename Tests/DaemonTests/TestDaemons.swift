@@ -176,3 +176,36 @@ func errnoOf(_ body: () throws -> Void) -> Int32? {
 
 /// Bytes that differ from place to place.
 func pattern(_ count: Int) -> [UInt8] { (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 >> 8) } }
+
+/// Two daemons at addresses of their own. Unchecked: only the test's own task stops them.
+struct TwoHosts: @unchecked Sendable {
+    let a: TestDaemon
+    let b: TestDaemon
+    let folder: TemporaryFolder
+
+    init() throws {
+        let net = freshNet()
+        folder = try TemporaryFolder()
+        a = try TestDaemon("\(net).1", in: folder)
+        b = try TestDaemon("\(net).2", in: folder)
+    }
+}
+
+/// Two daemons and a connection between them.
+struct ConnectedPair {
+    private let hosts: TwoHosts
+    /// Listens in `b`.
+    let listener: Chisocket
+    /// In `a`, and what was accepted of it in `b`.
+    let client, server: Chisocket
+
+    var a: TestDaemon { hosts.a }
+    var b: TestDaemon { hosts.b }
+
+    init() throws {
+        hosts = try TwoHosts()
+        listener = try hosts.b.listener(port: 7)
+        client = try hosts.a.connect(to: hosts.b, port: 7)
+        server = try listener.acceptLimited()
+    }
+}

@@ -9,13 +9,8 @@ import Testing
 struct TwoDaemonsTests {
     @Test("bytes go both ways and each end of the stream arrives after them")
     func exchange() throws {
-        let net = freshNet()
-        let folder = try TemporaryFolder()
-        let a = try TestDaemon("\(net).1", in: folder)
-        let b = try TestDaemon("\(net).2", in: folder)
-        let listener = try b.listener(port: 7)
-        let client = try a.connect(to: b, port: 7)
-        let server = try listener.acceptLimited()
+        let pair = try ConnectedPair()
+        let (client, server) = (pair.client, pair.server)
         try client.send(Array("question".utf8))
         #expect(try server.receive(exactly: 8) == Array("question".utf8))
         try server.send(Array("answer".utf8))
@@ -29,13 +24,8 @@ struct TwoDaemonsTests {
 
     @Test("single bytes echo one by one, although one byte always stays in the daemon's end")
     func singleBytes() throws {
-        let net = freshNet()
-        let folder = try TemporaryFolder()
-        let a = try TestDaemon("\(net).1", in: folder)
-        let b = try TestDaemon("\(net).2", in: folder)
-        let listener = try b.listener(port: 7)
-        let client = try a.connect(to: b, port: 7)
-        let server = try listener.acceptLimited()
+        let pair = try ConnectedPair()
+        let (client, server) = (pair.client, pair.server)
         for byte in UInt8(0)..<200 {
             try client.send([byte])
             try #require(try server.receive(maximum: 10) == [byte])
@@ -46,13 +36,8 @@ struct TwoDaemonsTests {
 
     @Test("messages of any size, of which the small ones stay a while in the daemon's end, arrive once and in order")
     func smallAndLarge() throws {
-        let net = freshNet()
-        let folder = try TemporaryFolder()
-        let a = try TestDaemon("\(net).1", in: folder)
-        let b = try TestDaemon("\(net).2", in: folder)
-        let listener = try b.listener(port: 7)
-        let client = try a.connect(to: b, port: 7)
-        let server = try listener.acceptLimited()
+        let pair = try ConnectedPair()
+        let (client, server) = (pair.client, pair.server)
         var sent: [UInt8] = []
         // Messages under and over what may stay, in number and in size, with and without an answer between them.
         let sizes = (0..<400).map { i in [1, 3, 40, 1023, 1024, 1025, 5000, 1][i * 7 % 8] }
@@ -66,20 +51,15 @@ struct TwoDaemonsTests {
         }
         try client.shutdown(.sending)
         #expect(try server.receiveAll() == sent)
-        // Nothing that was left there makes a reset of an end in order.
+        // Nothing that was left there makes pair.a reset of an end in order.
         server.close()
         #expect(try client.receiveAll() == [])
     }
 
     @Test("a program whose buffer holds a few messages, made small behind the daemon's back, is not stuck")
     func smallKernelBuffer() throws {
-        let net = freshNet()
-        let folder = try TemporaryFolder()
-        let a = try TestDaemon("\(net).1", in: folder)
-        let b = try TestDaemon("\(net).2", in: folder)
-        let listener = try b.listener(port: 7)
-        let client = try a.connect(to: b, port: 7)
-        let server = try listener.acceptLimited()
+        let pair = try ConnectedPair()
+        let (client, server) = (pair.client, pair.server)
         try client.withDescriptor { descriptor in
             var size: Int32 = 6144
             #expect(setsockopt(descriptor, SOL_SOCKET, SO_SNDBUF, &size, 4) == 0)
@@ -99,13 +79,8 @@ struct TwoDaemonsTests {
 
     @Test("a reset comes through although messages that were read lie in the daemon's end")
     func messagesBeforeAReset() throws {
-        let net = freshNet()
-        let folder = try TemporaryFolder()
-        let a = try TestDaemon("\(net).1", in: folder)
-        let b = try TestDaemon("\(net).2", in: folder)
-        let listener = try b.listener(port: 7)
-        let client = try a.connect(to: b, port: 7)
-        let server = try listener.acceptLimited()
+        let pair = try ConnectedPair()
+        let (client, server) = (pair.client, pair.server)
         for byte in UInt8(0)..<5 {
             try server.send([byte])
             try #require(try client.receive(exactly: 1) == [byte])
@@ -121,13 +96,8 @@ struct TwoDaemonsTests {
 
     @Test("20 MB arrive unchanged while the reader is slower than the writer")
     func bulk() throws {
-        let net = freshNet()
-        let folder = try TemporaryFolder()
-        let a = try TestDaemon("\(net).1", in: folder)
-        let b = try TestDaemon("\(net).2", in: folder)
-        let listener = try b.listener(port: 7)
-        let client = try a.connect(to: b, port: 7)
-        let server = try listener.acceptLimited()
+        let pair = try ConnectedPair()
+        let (client, server) = (pair.client, pair.server)
         let sent = pattern(20 << 20)
         let writer = Background {
             try client.send(sent)
@@ -140,13 +110,8 @@ struct TwoDaemonsTests {
 
     @Test("a writer whose reader does not read is held back, and loses nothing")
     func backPressure() throws {
-        let net = freshNet()
-        let folder = try TemporaryFolder()
-        let a = try TestDaemon("\(net).1", in: folder)
-        let b = try TestDaemon("\(net).2", in: folder)
-        let listener = try b.listener(port: 7)
-        let client = try a.connect(to: b, port: 7)
-        let server = try listener.acceptLimited()
+        let pair = try ConnectedPair()
+        let (client, server) = (pair.client, pair.server)
         let piece = pattern(65_536)
         var sent: [UInt8] = []
         // Nobody reads: within 64 MiB the buffers on the way must be full for 200 ms.
@@ -164,13 +129,8 @@ struct TwoDaemonsTests {
 
     @Test("shutting down both directions still delivers what waits in front of a full send buffer")
     func shutdownBoth() throws {
-        let net = freshNet()
-        let folder = try TemporaryFolder()
-        let a = try TestDaemon("\(net).1", in: folder)
-        let b = try TestDaemon("\(net).2", in: folder)
-        let listener = try b.listener(port: 7)
-        let client = try a.connect(to: b, port: 7)
-        let server = try listener.acceptLimited()
+        let pair = try ConnectedPair()
+        let (client, server) = (pair.client, pair.server)
         let piece = pattern(65_536)
         var sent: [UInt8] = []
         client.withPoll(for: 200) {
@@ -215,13 +175,8 @@ struct TwoDaemonsTests {
 
     @Test("a reset shows as ECONNRESET after the bytes before it")
     func reset() throws {
-        let net = freshNet()
-        let folder = try TemporaryFolder()
-        let a = try TestDaemon("\(net).1", in: folder)
-        let b = try TestDaemon("\(net).2", in: folder)
-        let listener = try b.listener(port: 7)
-        let client = try a.connect(to: b, port: 7)
-        let server = try listener.acceptLimited()
+        let pair = try ConnectedPair()
+        let (client, server) = (pair.client, pair.server)
         try server.send([1, 2, 3])
         #expect(try client.receive(exactly: 3) == [1, 2, 3])
         try server.abort()
@@ -232,13 +187,8 @@ struct TwoDaemonsTests {
 
     @Test("closing with received bytes unread resets the connection")
     func closeUnread() throws {
-        let net = freshNet()
-        let folder = try TemporaryFolder()
-        let a = try TestDaemon("\(net).1", in: folder)
-        let b = try TestDaemon("\(net).2", in: folder)
-        let listener = try b.listener(port: 7)
-        let client = try a.connect(to: b, port: 7)
-        let server = try listener.acceptLimited()
+        let pair = try ConnectedPair()
+        let (client, server) = (pair.client, pair.server)
         try client.send([1, 2, 3])
         #expect(try server.receive(exactly: 1) == [1])
         server.close()
@@ -247,13 +197,8 @@ struct TwoDaemonsTests {
 
     @Test("closing with SO_LINGER {1, 0} resets the connection")
     func lingerZero() throws {
-        let net = freshNet()
-        let folder = try TemporaryFolder()
-        let a = try TestDaemon("\(net).1", in: folder)
-        let b = try TestDaemon("\(net).2", in: folder)
-        let listener = try b.listener(port: 7)
-        let client = try a.connect(to: b, port: 7)
-        let server = try listener.acceptLimited()
+        let pair = try ConnectedPair()
+        let (client, server) = (pair.client, pair.server)
         try server.set(.linger, to: .zero)
         server.close()
         #expect(errnoOf { _ = try client.receive() } == ECONNRESET)
@@ -263,13 +208,8 @@ struct TwoDaemonsTests {
         "what a program wrote before its end arrives, then the end of the stream",
         arguments: [("exit 0", 11), ("kill -9 $$", 12)])
     func programEnds(_ end: String, _ host: Int) throws {
-        let net = freshNet()
-        let folder = try TemporaryFolder()
-        let a = try TestDaemon("\(net).1", in: folder)
-        let b = try TestDaemon("\(net).2", in: folder)
-        let listener = try b.listener(port: 7)
-        let client = try a.connect(to: b, port: 7)
-        let server = try listener.acceptLimited()
+        let pair = try ConnectedPair()
+        let (client, server) = (pair.client, pair.server)
         let program = try startShell("head -c 300000 /dev/zero >&3; \(end)", giving: try client.releaseDescriptor())
         #expect(try server.receiveAll() == [UInt8](repeating: 0, count: 300_000))
         waitForEnd(of: program)

@@ -31,10 +31,7 @@ public func readText(from descriptor: Int32) -> String {
 
 /// A new file without a name, for what a program says: whoever inherits it by accident keeps nobody waiting, as with a pipe.
 public func namelessFile() -> Int32 {
-    var name = Array("/tmp/chitcp-test-output-XXXXXX".utf8CString)
-    let descriptor = mkstemp(&name)
-    precondition(descriptor >= 0, "no file in /tmp")
-    _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
-    unlink(name)
-    return descriptor
+    guard let file = tmpfile() else { preconditionFailure("no file in /tmp") }
+    defer { fclose(file) }
+    return fcntl(fileno(file), F_DUPFD_CLOEXEC, 0)
 }

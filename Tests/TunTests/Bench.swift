@@ -4,6 +4,7 @@ import Daemon
 import Glibc
 import NetworkLayer
 import TCPSegments
+import TestSupport
 import Testing
 
 /// A namespace with a TUN device: the kernel's end and a daemon at the other.
@@ -140,6 +141,26 @@ extension Chisocket {
             all += piece
         }
     }
+}
+
+/// `there` from the kernel's program to ours and `back` the other way, at once; each end closes its side, and every byte is right.
+func exchange(_ there: [UInt8], _ back: [UInt8], _ kernel: KernelSocket, _ ours: Chisocket) throws {
+    let threads = [
+        Background {
+            try kernel.send(there)
+            kernel.shutdownSending()
+        },
+        Background {
+            try ours.send(back)
+            try ours.shutdown(.sending)
+        },
+        Background {
+            let all = try kernel.receiveAll()
+            #expect(all == back)
+        },
+    ]
+    #expect(try ours.receiveAll() == there)
+    for thread in threads { #expect(thread.join() == nil) }
 }
 
 /// The errno with which `body` fails, nil if it does not.

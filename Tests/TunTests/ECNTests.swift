@@ -40,24 +40,8 @@ struct ECNTests {
         // A SYN that is lost because the device is not quite up would be sent again without asking.
         _ = try bench.connected(kernelConnects: c.kernelConnects, isIPv4: isIPv4)
         let (kernel, ours) = try bench.connected(kernelConnects: c.kernelConnects, isIPv4: isIPv4)
-        let data = (0..<1_000_000).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 >> 8) }
-        let sender = Background {
-            try kernel.send(data)
-            kernel.shutdownSending()
-        }
-        let receiver = Background {
-            var all: [UInt8] = []
-            while case let piece = try kernel.receive(), !piece.isEmpty { all += piece }
-            #expect(all == data)
-        }
-        let writer = Background {
-            try ours.send(data)
-            try ours.shutdown(.sending)
-        }
-        var all: [UInt8] = []
-        while case let piece = try ours.receive(), !piece.isEmpty { all += piece }
-        #expect(all == data)
-        for thread in [sender, receiver, writer] { #expect(thread.join() == nil) }
+        let data = pattern(1_000_000)
+        try exchange(data, data, kernel, ours)
         // TCPI_OPT_ECN, and TCPI_OPT_ECN_SEEN: our packets said that they may be marked.
         let options = try kernel.options()
         #expect(options & 24 == (c.agrees ? 24 : 0), "\(options)")

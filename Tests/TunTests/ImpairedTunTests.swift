@@ -18,22 +18,7 @@ struct ImpairedTunTests {
         for rule in try ImpairmentRule.parse(words) { try DaemonControl.impair(rule.record, at: bench.path) }
         let (kernel, ours) = try bench.connected(kernelConnects: true, isIPv4: isIPv4)
         let data = pattern(1_000_000)
-        let threads = [
-            Background {
-                try kernel.send(data)
-                kernel.shutdownSending()
-            },
-            Background {
-                try ours.send(data)
-                try ours.shutdown(.sending)
-            },
-            Background {
-                let all = try kernel.receiveAll()
-                #expect(all == data)
-            },
-        ]
-        #expect(try ours.receiveAll() == data)
-        for thread in threads { #expect(thread.join() == nil) }
+        try exchange(data, data, kernel, ours)
         let statuses = try DaemonControl.impairments(of: bench.path)
         #expect(statuses.map(\.rule.direction) == [1, 2])
         for status in statuses {

@@ -21,21 +21,7 @@ struct KernelPeerTests {
         let bench = try Bench()
         let (kernel, ours) = try bench.connected(kernelConnects: kernelConnects, isIPv4: isIPv4)
         let data = pattern(3_000_000)
-        let sender = Background {
-            try kernel.send(data)
-            kernel.shutdownSending()
-        }
-        let receiver = Background {
-            let all = try ours.receiveAll()
-            #expect(all == data)
-        }
-        let kernelReceiver = Background {
-            let all = try kernel.receiveAll()
-            #expect(all == data)
-        }
-        try ours.send(data)
-        try ours.shutdown(.sending)
-        for thread in [sender, receiver, kernelReceiver] { #expect(thread.join() == nil) }
+        try exchange(data, data, kernel, ours)
         let options = try kernel.options()
         #expect(options & 7 == 7, "timestamps, SACK, window scale")
     }

@@ -37,22 +37,7 @@ struct TunCaptureTests {
         let (kernel, ours) = try bench.connected(kernelConnects: kernelConnects, isIPv4: isIPv4)
         // Less than what waits for a reader that does not get its turn (4 MiB): nothing is missed.
         let there = pattern(1_000_000), back = Array(there.reversed())
-        let threads = [
-            Background {
-                try kernel.send(there)
-                kernel.shutdownSending()
-            },
-            Background {
-                try ours.send(back)
-                try ours.shutdown(.sending)
-            },
-            Background {
-                let all = try kernel.receiveAll()
-                #expect(all == back)
-            },
-        ]
-        #expect(try ours.receiveAll() == there)
-        for thread in threads { #expect(thread.join() == nil) }
+        try exchange(there, back, kernel, ours)
         #expect(capture.end(SIGINT) == 0)
         #expect(capture.said.contains(" segments\n") && !capture.said.contains("missed"), "\(capture.said)")
 
